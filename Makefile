@@ -1,0 +1,43 @@
+# Everything a newcomer types. Each target sets up what it needs in .venv and nothing elsewhere.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint clean
+
+help:
+	@echo "make quickstart   install, build a dataset, train phases 1-2-3 at size tiny, evaluate"
+	@echo "make test         install with the test extras and run the tests"
+	@echo "make lint         ruff"
+	@echo "make clean        remove runs/ and data/ (not .venv)"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"nota_jax needs Python 3.11 or newer; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade pip
+
+# Stamps, so that a second call installs nothing and a changed pyproject.toml installs again.
+$(VENV)/.core: pyproject.toml | $(VENV)/bin/python
+	@echo "installing nota_jax and what it needs (once, a few minutes)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "installing nota_jax with its test extras (once, a few minutes)"
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.core
+
+quickstart: $(VENV)/.core
+	@$(PY) -m nota_jax.quickstart
+
+test: $(VENV)/.dev
+	@$(PY) -m pytest
+
+lint: $(VENV)/.dev
+	@$(PY) -m ruff check .
+
+clean:
+	rm -rf runs data

@@ -1,0 +1,109 @@
+"""What all three phases share: the sizes, the data, the recipe's constants.
+
+Sizes: `tiny` trains on two CPU cores in minutes, `mini` on one GPU within an hour, `7b` is NotaGPT
+(score image → CLIP ViT-L/14-336 → MLP → Mistral-7B → text).  All are the same code.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+SIZES = ("tiny", "mini", "7b")
+
+# One table says what trains (design decision 4): the first full match of a parameter's path wins,
+# every parameter must match, every rule must apply.
+CONNECTOR_ONLY = ((r"multi_modal_projector/.*", True), (r".*", False))
+ALL_BUT_VISION = ((r"vision_tower/.*", False), (r".*", True))
+EVERYTHING = ((r".*", True),)
+
+
+def model(size: str) -> ConfigDict:
+    """Architecture, in `nota_jax.models.config`'s fields; vocab_size 0 is the tokenizer's own."""
+    vision = dict(image_size=336, hidden_act="quick_gelu", layer_norm_eps=1e-5, feature_layer=-2)
+    text = dict(rope_theta=1e6, rms_norm_eps=1e-5, sliding_window=0, tie_word_embeddings=False)
+    if size == "tiny":
+        # Patches of 28 px: 144 image tokens, a quarter of CLIP-L's.
+        vision |= dict(patch_size=28, hidden_size=128, intermediate_size=512)
+        vision |= dict(num_hidden_layers=4, num_attention_heads=4)
+        text |= dict(vocab_size=0, hidden_size=128, intermediate_size=384, num_hidden_layers=3)
+        text |= dict(num_attention_heads=4, num_key_value_heads=2, head_dim=32)
+    elif size == "mini":
+        vision |= dict(patch_size=14, hidden_size=384, intermediate_size=1536)
+        vision |= dict(num_hidden_layers=10, num_attention_heads=6)
+        text |= dict(vocab_size=0, hidden_size=512, intermediate_size=1408, num_hidden_layers=7)
+        text |= dict(num_attention_heads=8, num_key_value_heads=4, head_dim=64)
+    else:
+        vision |= dict(patch_size=14, hidden_size=1024, intermediate_size=4096)
+        vision |= dict(num_hidden_layers=24, num_attention_heads=16)
+        text |= dict(vocab_size=32064, hidden_size=4096, intermediate_size=14336)
+        text |= dict(num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8)
+        text |= dict(head_dim=128)
+    # kind: mlp2; mlp1 and resampler are the connector experiment's alternatives.
+    connector = dict(kind="mlp2", num_queries=64, num_hidden_layers=2, num_attention_heads=8)
+    remat = "full" if size == "7b" else "none"
+    return ConfigDict(dict(vision=vision, text=text, connector=connector, remat=remat))
+
+
+def get_config(size: str, phase: int) -> ConfigDict:
+    """A run's configuration before its phase says what trains, on what, and for how long.
+
+    LLaVA's published recipe stands in where the paper is silent (global batch, warm-up 3 %,
+    cosine, weight decay 0, bf16): a substitution, not the paper's figures.
+    """
+    size = size or "tiny"
+    if size not in SIZES:
+        raise ValueError(f"unknown size {size!r}: choose one of {', '.join(SIZES)}")
+    tiny, paper = size == "tiny", size == "7b"
+    c = ConfigDict()
+    c.size, c.phase, c.seed = size, phase, 0
+    c.run_dir = f"runs/{size}/phase{phase}"
+    # Where the weights come from: the previous phase's run directory if it is there, else
+    # `init_from` (a converted checkpoint or a Hugging Face directory), else random.
+    c.previous = f"runs/{size}/phase{phase - 1}" if phase > 1 else ""
+    c.init_from = "checkpoints/llava-mistral-7b" if paper else ""
+    c.model = model(size)
+    # Folder of a Hugging Face fast tokenizer; "" trains a byte-level BPE of vocab_size entries on
+    # the dataset's training split and keeps it beside the dataset.
+    c.tokenizer = "checkpoints/llava-mistral-7b" if paper else ""
+    c.vocab_size = 1024 if tiny else 4096
+
+    c.data = ConfigDict()
+    c.data.dir = f"data/{size}"
+    # What is built where data.dir is not there yet: arguments of nota_jax.data.build.
+    c.data.build = ConfigDict(dict(limit=2000 if tiny else 0, variants=1 if tiny else 4))
+    c.data.build.update(dict(corpora=(), seed=0, workers=0))  # none: all corpora; 0: all cores
+    c.data.tasks, c.data.subtasks = (), ()  # no subtasks: all of them
+    c.data.template, c.data.image_mode = "mistral_instruct", "pad"
+    c.data.batch_size = 0  # questions per optimizer step, over all devices
+    c.data.accumulation = 1
+    c.data.turns_per_row = 8  # as many as fit; 1 gives LLaVA's rows
+    c.data.lengths = (256, 512) if tiny else (1024, 2048)
+    c.data.threads = 2 if tiny else 8
+
+    c.trainable = EVERYTHING
+    c.optim = ConfigDict(dict(learning_rate=0.0, warmup=0.03, final=0.0, weight_decay=0.0))
+    c.optim.update(dict(clip_norm=1.0, b1=0.9, b2=0.999, eps=1e-8))
+    c.epochs, c.steps = 1.0, 0  # steps > 0 wins over epochs
+    c.loss_chunk = 256
+    c.mesh = ConfigDict(dict(data=1, fsdp=-1, tensor=1))  # -1: what is left
+    c.dtype = ""  # of compute; "": bfloat16 on accelerators, float32 on CPU
+    c.log_every, c.save_every, c.keep = 10, 200 if tiny else 500, 2
+    c.eval = ConfigDict(dict(split="test", questions=240, max_new_tokens=512, batch_size=8))
+    c.eval.update(dict(temperature=0.0, top_p=1.0))
+    return c
+
+
+def from_scratch(c: ConfigDict, *, learning_rate: float, **tiny) -> ConfigDict:
+    """Adapts a phase to `tiny` and `mini`, which start from random weights.
+
+    There is nothing yet to freeze: a frozen random CLIP would be blind and a frozen random decoder
+    mute.  So they train everything in every phase, at a learning rate for their size; `tiny` also
+    takes the fields given by name, dots as double underscores.
+    """
+    if c.size == "7b":
+        return c
+    c.trainable = EVERYTHING
+    c.optim.learning_rate, c.optim.b2 = learning_rate, 0.98
+    if c.size == "tiny":
+        c.update_from_flattened_dict({k.replace("__", "."): v for k, v in tiny.items()})
+    return c

@@ -1,0 +1,24 @@
+"""Phase 3, analysis: form, range, rhythm, cadences … in prose.
+
+    python -m nota_jax.main --config=configs/phase3.py                    # size tiny
+    python -m nota_jax.main --config=configs/phase3.py:7b                 # the paper's run
+    python -m nota_jax.main --config=configs/phase3.py:7b,frozen_vision   # its other reading
+
+Paper: the method's summary says full fine-tuning, another passage says CLIP stays frozen; full is
+our default.  Epochs and learning rate are not stated; ours are phase 2's.
+Stand-in from LLaVA: global batch 128.
+"""
+
+from configs import common
+
+
+def get_config(arg: str = "tiny"):
+    size, _, variant = (arg or "tiny").partition(",")
+    if variant not in ("", "frozen_vision"):
+        raise ValueError(f"unknown variant {variant!r} of phase 3: leave it out, or frozen_vision")
+    c = common.get_config(size, phase=3)
+    c.data.tasks = ("analysis",)
+    c.data.batch_size = 128
+    c.trainable = common.ALL_BUT_VISION if variant else common.EVERYTHING
+    c.optim.learning_rate, c.epochs = 2e-5, 3.0
+    return common.from_scratch(c, learning_rate=5e-4, data__batch_size=16, epochs=0.5)

@@ -1,0 +1,77 @@
+"""How many floating-point operations a training step costs, counted analytically.
+
+A multiply-add is two operations; only matrix products are counted (embedding look-ups, norms and
+softmax are not), as is usual for model FLOP utilisation.  A part that trains costs three forward
+passes (forward, gradients of activations, gradients of weights); a frozen part that gradients pass
+through costs two; a frozen part that nothing trainable lies below costs one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Forward operations of one row: one image and T text positions."""
+
+    vision: float
+    connector: float
+    text: float
+
+    @property
+    def total(self) -> float:
+        return self.vision + self.connector + self.text
+
+
+def forward_flops(config, length: int) -> Forward:
+    """Operations of one forward pass over one image and `length` positions (image tokens included).
+
+    config: `nota_jax.models.config.NotaGPTConfig`.  Attention is counted over the full
+    length × length square, which is what the reference implementation computes.
+    """
+    v, c, t = config.vision, config.connector, config.text
+    d, patches = v.hidden_size, v.num_patches
+    tokens = patches + 1  # CLS
+    per_layer = 2 * tokens * (4 * d**2 + 2 * d * v.intermediate_size) + 4 * tokens**2 * d
+    # The layers behind the feature layer are never computed (hidden_states[-2]).
+    vision = v.num_feature_layers * per_layer + 2 * patches * 3 * v.patch_size**2 * d
+
+    w = t.hidden_size
+    if c.kind == "mlp1":
+        connector = 2 * patches * d * w
+    elif c.kind == "mlp2":
+        connector = 2 * patches * (d * w + w**2)
+    else:
+        connector = _resampler_flops(config)
+
+    attention = w * t.head_dim * 2 * (t.num_attention_heads + t.num_key_value_heads)
+    per_layer = 2 * length * (attention + 3 * w * t.intermediate_size)
+    per_layer += 4 * length**2 * t.num_attention_heads * t.head_dim
+    text = t.num_hidden_layers * per_layer + 2 * length * w * t.vocab_size
+    return Forward(float(vision), float(connector), float(text))
+
+
+def step_flops(config, rows: int, length: int, trains: dict[str, bool]) -> float:
+    """Operations of one optimizer step over `rows` rows of `length` positions.
+
+    trains: whether anything trains below each of "vision_tower", "multi_modal_projector" and
+      "language_model".
+    """
+    f = forward_flops(config, length)
+    vision = 3 if trains["vision_tower"] else 1
+    below = trains["vision_tower"]
+    connector = 1 + below + trains["multi_modal_projector"]
+    below = below or trains["multi_modal_projector"]
+    text = 3 if trains["language_model"] else 1 + below
+    return rows * (vision * f.vision + connector * f.connector + text * f.text)
+
+
+def _resampler_flops(config) -> float:
+    """Of `models.connector.Resampler` and the two linear maps around it."""
+    c, w = config.connector, config.text.hidden_size
+    patches, queries = config.vision.num_patches, c.num_queries
+    seen = patches + queries
+    per_layer = 2 * w**2 * (2 * queries + 2 * seen + 8 * queries) + 4 * queries * seen * w
+    maps = 2 * patches * config.vision.hidden_size * w + 2 * queries * w**2
+    return maps + c.num_hidden_layers * per_layer
