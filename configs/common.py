@@ -73,6 +73,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.data.build = ConfigDict(dict(limit=2000 if tiny else 0, variants=1 if tiny else 4))
     c.data.build.update(dict(corpora=(), seed=0, workers=0))  # none: all corpora; 0: all cores
     c.data.tasks, c.data.subtasks = (), ()  # no subtasks: all of them
+    c.data.shares = ConfigDict()  # subtask: share of the pages that ask it, 1 where it is not named
     c.data.template, c.data.image_mode = "mistral_instruct", "pad"
     c.data.batch_size = 0  # questions per optimizer step, over all devices
     c.data.accumulation = 1

@@ -1,0 +1,125 @@
+"""The image transform of CLIP and LLaVA: encoded picture → uint8 square → normalised floats.
+
+Resampling happens here on the host with Pillow, as in Hugging Face's `CLIPImageProcessorPil` and
+`LlavaImageProcessorPil`; pictures travel to the device as uint8 (a quarter of the bytes) and are
+normalised there.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from nota_jax.errors import UserError
+
+# OpenAI CLIP's channel statistics, of values in 0 … 1.
+IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
+IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
+
+MODES = ("pad", "center_crop")
+WHITE = (255, 255, 255)
+
+
+def load(
+    png: bytes,
+    size: int,
+    mode: str = "pad",
+    *,
+    background: tuple[int, int, int] = WHITE,
+    name: str = "",
+) -> np.ndarray:
+    """Decodes a picture and brings it to a square.
+
+    Args:
+      png: the encoded picture (any format that Pillow reads).
+      size: side of the square in pixels.
+      mode: "pad" centres the picture on a square of its longer side and resizes that, so nothing
+        is lost (LLaVA's `do_pad`); "center_crop" resizes the shorter side and cuts the ends of
+        the longer one off (CLIP).
+      background: RGB colour of the padding and behind transparent pixels.  White is paper;
+        LLaVA pads with CLIP's mean colour.
+      name: the record's name, for the error message.
+
+    Returns:
+      uint8 [size, size, 3].
+
+    Raises:
+      UserError: the bytes are no readable picture.
+    """
+    if mode not in MODES:
+        raise UserError(f"unknown image mode {mode!r}: choose one of {', '.join(MODES)}")
+    image = decode(png, background=background, name=name)
+    image = _pad(image, background) if mode == "pad" else image
+    image = _resize_shorter_side(image, size)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    if image.size != (size, size):
+        image = image.crop((left, top, left + size, top + size))
+    pixels = np.asarray(image)
+    if pixels.ndim == 2:  # a grey score stays one channel until here: decoding it is 3 × cheaper
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    return pixels
+
+
+def decode(png: bytes, *, background: tuple[int, int, int] = WHITE, name: str = "") -> Image.Image:
+    """The picture in mode "L" or "RGB"; transparency is laid over `background`."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns from 90 to 180 million pixels: no score is that large.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(png))
+            image.load()
+    except (
+        UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError,
+        Image.DecompressionBombError, Image.DecompressionBombWarning,
+    ) as error:  # fmt: skip
+        raise UserError(
+            f"cannot read the image{f' of record {name}' if name else ''}: {error}; "
+            "build the dataset again or leave this record out"
+        ) from None
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, (*background, 255))
+        return Image.alpha_composite(paper, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def normalize(images: Any) -> Any:
+    """uint8 [..., 3] → float32 [..., 3] with CLIP's statistics, for numpy and jax arrays alike."""
+    scale = np.float32(1 / 255) / np.asarray(IMAGE_STD, np.float32)
+    shift = np.asarray(IMAGE_MEAN, np.float32) / np.asarray(IMAGE_STD, np.float32)
+    return images.astype(np.float32) * scale - shift
+
+
+def _pad(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    width, height = image.size
+    if width == height:
+        return image
+    if image.mode == "L" and len(set(background)) > 1:
+        image = image.convert("RGB")
+    side = max(width, height)
+    colour = background[0] if image.mode == "L" else background
+    square = Image.new(image.mode, (side, side), colour)
+    square.paste(image, ((side - width) // 2, (side - height) // 2))
+    return square
+
+
+def _resize_shorter_side(image: Image.Image, size: int) -> Image.Image:
+    """Bicubic, the longer side truncated to whole pixels (`get_resize_output_image_size`)."""
+    width, height = image.size
+    if min(width, height) == size:
+        return image
+    if width <= height:
+        shape = (size, int(size * height / width))
+    else:
+        shape = (int(size * width / height), size)
+    return image.resize(shape, Image.Resampling.BICUBIC)
