@@ -1,0 +1,349 @@
+"""Training from the first step to the last, through interruptions.
+
+The order of operations, on which the exactness of a resumed run depends:
+
+1. Tables are resolved against the model's shapes, and mistakes in them reported, before anything
+   is allocated.
+2. The state comes from the newest checkpoint in `run_dir`, else from `load`; the data iterator is
+   put where that checkpoint left it.
+3. Each step: take a batch, note the iterator's state, start the step on the devices, and only then
+   look at the result of the step *before*, so that the devices never wait for the host.
+4. Nothing is saved that has not been looked at: a step that gave NaN never reaches the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+
+from nota_jax.errors import UserError
+from nota_jax.scaling.hardware import peak_flops
+from nota_jax.scaling.mesh import check_rows, param_shardings, place_batch
+from nota_jax.training import checkpoint, meters, rules
+from nota_jax.training import state as states
+from nota_jax.training.optimizer import OptimizerConfig, make_optimizer, schedule
+from nota_jax.training.step import DEVICE_KEYS, make_train_step
+
+Load = Callable[[Mapping[str, NamedSharding]], rules.Tree]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How one phase is trained.
+
+    total_steps: optimizer steps of the whole run; the schedule ends there.
+    trainable: rules, True for what trains.
+    accumulation: microbatches per optimizer step.
+    loss_chunk: sequence positions whose logits exist at a time.
+    keep_last, keep_best, best: checkpoints that stay, and the metric (lower is better, of the last
+      report or of `evaluate`) that says which is best.
+    stop_after: leave off behind that step as if interrupted; None for `total_steps`.
+    record: the resolved configuration as JSON; kept with the run, read by nobody here.
+    """
+
+    total_steps: int
+    trainable: rules.Rules
+    optimizer: OptimizerConfig
+    accumulation: int = 1
+    loss_chunk: int = 256
+    log_every: int = 10
+    save_every: int = 500
+    keep_last: int = 2
+    keep_best: int = 1
+    best: str = "loss"
+    seed: int = 0
+    stop_after: int | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended.
+
+    report: the last report's metrics; empty if there was nothing left to do.
+    interrupted: why it ended before `total_steps`; None if it did not.
+    """
+
+    state: states.TrainState
+    step: int
+    report: dict[str, float]
+    totals: meters.Totals
+    interrupted: str | None
+
+
+def train(
+    config: TrainConfig,
+    model: nn.Module,
+    shapes: rules.Tree,
+    load: Load,
+    pipeline: Any,
+    mesh: Mesh,
+    run_dir: str | Path,
+    *,
+    evaluate: Callable[[rules.Tree, int], Mapping[str, float]] | None = None,
+    flops: Callable[[int, int], float] | None = None,
+    say: Callable[[str], None] = print,
+) -> Outcome:
+    """Trains `model`, or goes on training it, and leaves checkpoints and metrics in `run_dir`.
+
+    Args:
+      config: see `TrainConfig`.
+      model: `models.notagpt.NotaGPT`.
+      shapes: its parameters' shapes (`jax.eval_shape` of `init_params`).
+      load: shardings by path → the parameters to start from, there or as numpy arrays; called
+        only if `run_dir` has no checkpoint.
+      pipeline: `data.pipeline`'s; `iter(pipeline)` has `get_state` and `set_state`, in JSON, and
+        is the same in all processes.
+      mesh: `scaling.mesh.make_mesh`'s.
+      run_dir: made if it is not there.
+      evaluate: (parameters, step) → metrics, asked before each save.
+      flops: (rows, length) → operations of a step, for the utilisation.
+      say: where the lines for people go.
+
+    Raises:
+      UserError: tables or a mesh that do not fit, a checkpoint of another model, a full disk, a
+        loss that is not finite.  Whatever was saved before is intact.
+    """
+    run_dir, n_processes = Path(run_dir), jax.process_count()
+    main = jax.process_index() == 0
+    say = say if main else (lambda _: None)
+
+    # ---- what trains, how, and where it lies
+    trainable = rules.resolve(config.trainable, shapes, table="trainable")
+    if not any(trainable.values()):
+        raise UserError("the trainable table freezes every parameter: there is nothing to train")
+    recipe = config.optimizer
+    decay = rules.resolve(recipe.decay_rules, shapes, table="weight decay")
+    multipliers = rules.resolve(recipe.multiplier_rules, shapes, table="learning-rate multiplier")
+    shardings = param_shardings(mesh, shapes)
+    optimizer = make_optimizer(recipe, config.total_steps, decay=decay, multipliers=multipliers)
+    say(_table(shapes, recipe, trainable, decay, multipliers))
+
+    with contextlib.ExitStack() as stack:
+        # ---- from the newest checkpoint, or from the start
+        saved = stack.enter_context(
+            checkpoint.Checkpoints(
+                run_dir, keep_last=config.keep_last, keep_best=config.keep_best, best=config.best
+            )
+        )
+        batches = iter(pipeline)
+        if (start := saved.latest_step() or 0) == 0:
+            if (run_dir / "base").exists() and not (run_dir / "config.json").exists():
+                raise UserError(
+                    f"{run_dir} holds parameters that no training wrote (a conversion?) and that "
+                    f"this run would overwrite: start *from* it, and choose another run_dir"
+                )
+            _write_json(run_dir / "config.json", config.record, main)
+            params = load(shardings)
+            checkpoint.check_shapes(params, shapes, "the parameters to start from do not fit")
+            base = checkpoint.save_base(run_dir, rules.split(params, trainable)[1])
+            rng = jax.random.key(config.seed)
+            state = states.create(params, trainable, optimizer, rng, shardings)
+            del params  # as large as the model
+            totals = meters.Totals()
+        else:
+            chosen, rest = rules.split(shapes, trainable)
+            frozen, base = checkpoint.load_base(run_dir, rest, shardings)
+            template = states.abstract_state(chosen, optimizer, shardings)
+            state, about = saved.restore(template, base)
+            frozen = states.place(frozen, states.frozen_dtype(), shardings)
+            state = state.replace(frozen=frozen)
+            batches.set_state(about["data"])
+            totals = meters.Totals(**about["meters"])
+            say(f"resuming behind step {start} of {config.total_steps} from {saved.directory}")
+
+        # ---- the loop
+        step = make_train_step(
+            model,
+            optimizer,
+            schedule(recipe, config.total_steps),
+            accumulation=config.accumulation,
+            chunk=config.loss_chunk,
+            shardings=jax.tree.map(lambda x: x.sharding, state),
+        )
+        journal = stack.enter_context(meters.Journal(run_dir, resumed_at=start, active=main))
+        signalled = stack.enter_context(_signals(say))
+        peak = peak_flops(mesh.devices.flat[0])
+        meter = meters.Meter(totals, peak and peak * mesh.size)
+        look = _Look(run_dir, saved, main)
+        report: dict[str, float] = {}
+        number, interrupted = start, None
+        last = min(config.total_steps, config.stop_after or config.total_steps)
+        for number in range(start + 1, last + 1):
+            asked = time.monotonic()
+            if (batch := next(batches, None)) is None:
+                raise UserError(
+                    f"the data ended before step {number} of {config.total_steps}: give the "
+                    f"pipeline more epochs, or ask for fewer steps"
+                )
+            # Behind this batch; once the next one is drawn it would be too late to ask.
+            position = batches.get_state()
+            # Done already?  Then the devices stood idle for (at most) as long as we waited.
+            waited = time.monotonic() - asked if look.devices_idle() else 0.0
+            check_rows(mesh, len(batch["tokens"]) * n_processes)
+            placed = place_batch(mesh, {key: batch[key] for key in DEVICE_KEYS})
+            state, metrics = step(state, placed)
+
+            operations = flops(*placed["tokens"].shape) if flops else 0.0
+            done = meters.work(batch, operations, n_processes)
+            meter.add(dataclasses.replace(done, waited=waited), metrics)
+            look.later(number, metrics, batch.get("ids"))
+
+            logs, saves = number % config.log_every == 0, number % config.save_every == 0
+            interrupted = signalled(ask_others=logs)
+            saves = saves or number == last or interrupted is not None
+            logs = logs or saves
+            look.at_all_but(0 if logs or number == start + 1 else 1)
+            if number == start + 1:
+                say(f"step {number} took {time.monotonic() - asked:.1f} s, compilation included")
+                if not logs:
+                    meter.restart()
+            if logs:
+                report = meter.report()
+                journal.write(number, report)
+                say(meters.line(number, config.total_steps, report))
+            if saves:
+                if evaluate is not None:
+                    found = dict(evaluate(state.params, number))
+                    journal.write(number, found)
+                    report |= found
+                saved.save(
+                    state,
+                    base,
+                    data=position,
+                    meters=dataclasses.asdict(meter.totals),
+                    config=config.record,
+                    metrics=report,
+                )
+                meter.restart()
+            if interrupted:
+                break
+
+        # ---- the end
+        saved.wait()
+        if interrupted is None and number < config.total_steps:
+            interrupted = f"asked to stop after step {last}"
+        if interrupted:
+            say(
+                f"{interrupted}: step {number} of {config.total_steps} is saved in "
+                f"{saved.directory}; run the same command to continue"
+            )
+        return Outcome(state, number, report, meter.totals, interrupted)
+
+
+def _table(
+    shapes: rules.Tree,
+    recipe: OptimizerConfig,
+    trainable: Mapping[str, bool],
+    decay: Mapping[str, bool],
+    multipliers: Mapping[str, float],
+) -> str:
+    """The resolved tables, with the columns that say something in this run."""
+    columns: dict[str, Mapping[str, Any]] = {
+        "": {path: "trains" if trains else "frozen" for path, trains in trainable.items()}
+    }
+    if recipe.weight_decay:
+        columns["decay"] = {
+            path: recipe.weight_decay if decay[path] and trainable[path] else "-" for path in decay
+        }
+    if set(multipliers.values()) != {1.0}:
+        columns["lr ×"] = {path: multipliers[path] if trainable[path] else "-" for path in decay}
+    chosen = rules.split(shapes, trainable)[0]
+    share = f"{rules.count(chosen):,} of {rules.count(shapes):,} parameters train"
+    return f"{rules.describe(shapes, columns)}\n{share}"
+
+
+class _Look:
+    """Results that are still on their way, and the check that they are finite."""
+
+    def __init__(self, run_dir: Path, saved: checkpoint.Checkpoints, main: bool):
+        self.run_dir, self.saved, self.main = run_dir, saved, main
+        self.pending: list[tuple[int, Mapping[str, jax.Array], Any]] = []
+
+    def later(self, number: int, metrics: Mapping[str, jax.Array], ids: Any) -> None:
+        self.pending.append((number, metrics, ids))
+
+    def devices_idle(self) -> bool:
+        return not self.pending or self.pending[-1][1]["loss"].is_ready()
+
+    def at_all_but(self, newest: int) -> None:
+        """Waits for the pending steps except the `newest` ones; stops the run at a NaN."""
+        while len(self.pending) > newest:
+            number, metrics, ids = self.pending.pop(0)
+            if not bool(metrics["finite"]):
+                self._stop(number, {name: float(x) for name, x in metrics.items()}, ids)
+
+    def _stop(self, number: int, metrics: dict[str, float], ids: Any) -> None:
+        names = [str(name) for row in ids or [] for name in np.ravel(row)]
+        # JSON has no NaN, so the numbers are written as text.
+        record = {
+            "step": number,
+            "metrics": {name: str(value) for name, value in metrics.items()},
+            "ids": names,
+        }
+        path = self.run_dir / "nan_batch.json"
+        _write_json(path, record, self.main)
+        last = self.saved.latest_step()
+        kept = f"the checkpoint of step {last} is intact" if last else "no checkpoint was written"
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise UserError(
+            f"step {number}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']} is not "
+            f"finite. Records of the batch: {shown or 'not known'} (all in {path}); {kept}. "
+            f"Look at the records, or lower the learning rate "
+            f"({metrics['learning_rate']:.2e} at that step)"
+        )
+
+
+@contextlib.contextmanager
+def _signals(say: Callable[[str], None]) -> Iterator[Callable[..., str | None]]:
+    """Within, SIGINT and SIGTERM ask for an end; gives the function that tells whether one did.
+
+    A second signal has its usual effect.  Only the main thread may set handlers; elsewhere the
+    caller's remain.
+    """
+    caught: list[str] = []
+
+    def note(number: int, _: Any) -> None:
+        caught.append(signal.Signals(number).name)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+        say(f"{caught[0]}: finishing this step and saving; once more ends at once")
+
+    def requested(*, ask_others: bool) -> str | None:
+        stop = bool(caught)
+        if jax.process_count() > 1:
+            # All processes have to stop behind the same step, or the rest would wait for ever.
+            stop = ask_others and bool(np.any(multihost_utils.process_allgather(np.array(stop))))
+        return f"stopped by {caught[0] if caught else 'another process'}" if stop else None
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {kind: signal.signal(kind, note) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield requested
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _write_json(path: Path, value: Any, main: bool) -> None:
+    """Whole or not at all, by the main process."""
+    if main:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_suffix(".tmp")
+        half.write_text(json.dumps(value, indent=2) + "\n")
+        half.replace(path)

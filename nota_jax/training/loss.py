@@ -1,0 +1,65 @@
+"""Cross-entropy that never holds the logits of a whole sequence (design decision 6)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def chunked_cross_entropy(
+    hidden: jax.Array,
+    head_kernel: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    *,
+    chunk: int = 256,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Summed cross-entropy of the next token, computed `chunk` positions at a time.
+
+    At NotaGPT-7B's size the fp32 logits of one row of 1,024 tokens are 131 MB, and the backward
+    pass wants them twice.  Here a chunk's logits are made, reduced and dropped, and made again in
+    the backward pass (`jax.checkpoint`).
+
+    Args:
+      hidden: [B, T, D], the decoder's last hidden states, any float dtype.
+      head_kernel: [D, V].  Multiplied in hidden's dtype, accumulated in fp32; its gradient is
+        summed over the chunks in its own dtype.
+      targets: int [B, T], the token to predict at each position; read only where supervised.
+      weights: float [B, T], 0 where a position is not supervised.
+      chunk: positions per chunk; T need not be a multiple.
+
+    Returns:
+      fp32 scalars: the weighted sum of the cross-entropies, the sum of weights, and the summed
+      weights of positions whose most probable token is the target.
+    """
+    batch, length, width = hidden.shape
+    chunk = min(chunk, length)
+    padding = -length % chunk
+
+    def to_chunks(x: jax.Array) -> jax.Array:
+        x = jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2))
+        return x.reshape(batch, -1, chunk, *x.shape[2:]).swapaxes(0, 1)
+
+    @jax.checkpoint
+    def one_chunk(hidden, targets, weights):
+        logits = jnp.einsum(
+            "btd,dv->btv",
+            hidden,
+            head_kernel.astype(hidden.dtype),
+            preferred_element_type=jnp.float32,
+        )
+        # A comparison instead of a gather: it stays local where the vocabulary is sharded.
+        is_target = jnp.arange(logits.shape[-1]) == targets[..., None]
+        target_logit = jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1)
+        losses = jax.nn.logsumexp(logits, axis=-1) - target_logit
+        hits = jnp.argmax(logits, axis=-1) == targets
+        return jnp.sum(losses * weights), jnp.sum(jnp.where(hits, weights, 0.0))
+
+    def body(sums, xs):
+        return jax.tree.map(jnp.add, sums, one_chunk(*xs)), None
+
+    weights = weights.astype(jnp.float32)
+    zeros = (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+    xs = (to_chunks(hidden), to_chunks(targets), to_chunks(weights))
+    (sum_loss, n_correct), _ = jax.lax.scan(body, zeros, xs)
+    return sum_loss, jnp.sum(weights), n_correct

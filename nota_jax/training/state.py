@@ -1,0 +1,120 @@
+"""What a training step reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from nota_jax.training import rules
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """Parameters cut in two, and what the optimizer remembers about one of them.
+
+    step: int32 scalar, optimizer steps done.
+    trainable: nested dict, fp32 (design decision 11).
+    frozen: nested dict, in bf16 on accelerators; never written to.
+    opt_state: of `trainable` only.
+    rng: typed key, the same for the whole run; a step folds its number in.
+    """
+
+    step: jax.Array
+    trainable: Any
+    frozen: Any
+    opt_state: optax.OptState
+    rng: jax.Array
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The whole parameter tree, as `model.apply` wants it."""
+        return rules.join(self.trainable, self.frozen)
+
+
+def frozen_dtype() -> jnp.dtype | None:
+    """What frozen parameters are held in: bf16 on accelerators, on CPU (None) as they come."""
+    return None if jax.default_backend() == "cpu" else jnp.dtype(jnp.bfloat16)
+
+
+def place(tree: rules.Tree, dtype: Any, shardings: Mapping[str, NamedSharding]) -> dict[str, Any]:
+    """The tree on the devices in `dtype` (None: its own); no buffer is shared with `tree`."""
+
+    def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        to = leaf.dtype if dtype is None else dtype
+        if isinstance(leaf, np.ndarray):
+            leaf = leaf.astype(to, copy=False)  # before the transfer: half the bytes for bf16
+        else:
+            leaf = leaf.astype(to)
+        # A step donates, and so destroys, the state's buffers; the caller's must survive it.
+        return jax.device_put(leaf, sharding, may_alias=False)
+
+    return rules.unflatten(
+        {path: put(leaf, shardings[path]) for path, leaf in rules.flatten(tree).items()}
+    )
+
+
+def create(
+    params: rules.Tree,
+    trainable: Mapping[str, bool],
+    optimizer: optax.GradientTransformation,
+    rng: jax.Array,
+    shardings: Mapping[str, NamedSharding],
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      params: whole tree, of numpy or jax arrays; it stays usable.
+      trainable: by path, `rules.resolve`'s answer.
+      optimizer: sees the trainable part only.
+      rng: typed key.
+      shardings: by path, `scaling.mesh.param_shardings`' answer.
+    """
+    chosen, frozen = rules.split(params, trainable)
+    chosen = place(chosen, jnp.float32, shardings)
+    where = jax.tree.map(lambda x: x.sharding, abstract_state(chosen, optimizer, shardings))
+    return TrainState(
+        step=jax.device_put(jnp.zeros((), jnp.int32), where.step),
+        trainable=chosen,
+        frozen=place(frozen, frozen_dtype(), shardings),
+        opt_state=jax.jit(optimizer.init, out_shardings=where.opt_state)(chosen),
+        rng=jax.device_put(rng, where.rng),
+    )
+
+
+def abstract_state(
+    chosen: rules.Tree,
+    optimizer: optax.GradientTransformation,
+    shardings: Mapping[str, NamedSharding],
+) -> TrainState:
+    """Shapes, dtypes and places of everything in the state but its frozen part, which is empty.
+
+    The optimizer's moments lie where their parameters do; counters and key are on every device.
+
+    chosen: the trainable parameters or their shapes.
+    """
+    everywhere = NamedSharding(next(iter(shardings.values())).mesh, PartitionSpec())
+    where = rules.unflatten({path: shardings[path] for path in rules.flatten(chosen)})
+
+    def at(leaf: Any, sharding: NamedSharding = everywhere, dtype: Any = None) -> Any:
+        return jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=sharding)
+
+    trainable = jax.tree.map(lambda x, s: at(x, s, jnp.float32), chosen, where)
+    return TrainState(
+        step=at(jax.eval_shape(lambda: jnp.zeros((), jnp.int32))),
+        trainable=trainable,
+        frozen={},
+        opt_state=optax.tree_map_params(
+            optimizer,
+            at,
+            jax.eval_shape(optimizer.init, trainable),
+            where,
+            transform_non_params=at,
+        ),
+        rng=at(jax.eval_shape(lambda: jax.random.key(0))),
+    )

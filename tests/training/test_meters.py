@@ -1,0 +1,80 @@
+"""Counting, timing, and a journal in which no step occurs twice."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from nota_jax.training import meters
+
+
+def test_work_counts_what_is_not_padding():
+    turn_ids = np.array([[0, 0, 1, 2, 2, -1], [0, 0, 1, 1, 1, 1], [-1] * 6])
+    done = meters.work({"turn_ids": turn_ids}, flops=3.0, processes=2)
+    assert done == meters.Totals(steps=1, tokens=22, images=4, questions=6, flops=3.0)
+
+
+def test_speeds_are_work_by_time():
+    done = meters.Totals(
+        steps=2, tokens=100, images=4, questions=8, flops=3e9, seconds=4.0, waited=1.0
+    )
+    assert meters.rates(done, peak_flops=3e9) == {
+        "steps_per_second": 0.5,
+        "tokens_per_second": 25.0,
+        "images_per_second": 1.0,
+        "questions_per_second": 2.0,
+        "data_wait": 0.25,
+        "mfu": 0.25,
+    }
+    assert "mfu" not in meters.rates(done)
+
+
+def test_a_report_averages_over_tokens_and_starts_afresh():
+    meter = meters.Meter()
+    for loss, tokens in ((1.0, 30.0), (3.0, 10.0)):
+        step = {"loss": loss, "accuracy": loss / 4, "supervised_tokens": tokens}
+        meter.add(meters.Totals(tokens=40), step | {"grad_norm": loss, "learning_rate": loss})
+    first = meter.report()
+    assert (first["loss"], first["accuracy"]) == (1.5, 0.375)
+    assert (first["grad_norm"], first["learning_rate"]) == (2.0, 3.0)
+    meter.add(meters.Totals(tokens=1), step | {"grad_norm": 7.0, "learning_rate": 0.5})
+    assert (meter.report()["loss"], meter.totals.tokens) == (3.0, 81)
+
+
+def test_a_line_tells_speed_and_remaining_time():
+    report = dict(loss=1.25, accuracy=0.5, learning_rate=1e-3, grad_norm=0.5, data_wait=0.02)
+    report |= dict(tokens_per_second=12345.6, images_per_second=10.0, questions_per_second=60.0)
+    line = meters.line(7, 100, report | dict(steps_per_second=0.5))
+    assert line == (
+        "step   7/100  loss 1.2500  acc 50.0 %  lr 1.00e-03  |g| 0.50  12,346 tok/s  "
+        "10.0 img/s  60.0 q/s  wait 2 %  ETA 3:06"
+    )
+
+
+@pytest.mark.parametrize("seconds, text", [(0, "0:00"), (75, "1:15"), (4000, "1:06:40")])
+def test_durations_are_for_people(seconds, text):
+    assert meters.duration(seconds) == text
+
+
+def test_a_resumed_journal_holds_every_step_once(tmp_path):
+    with meters.Journal(tmp_path) as journal:
+        for step in (1, 2, 3, 4):
+            journal.write(step, {"loss": 1.0 / step})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')  # the process died here
+    with meters.Journal(tmp_path, resumed_at=2) as journal:
+        journal.write(3, {"loss": 0.25})
+    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [
+        {"step": 1, "loss": 1.0},
+        {"step": 2, "loss": 0.5},
+        {"step": 3, "loss": 0.25},
+    ]
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+
+
+def test_the_journal_needs_no_tensorflow(tmp_path):
+    with meters.Journal(tmp_path) as journal:
+        journal.write(1, {"loss": 1.0})
+    assert "tensorflow" not in sys.modules
