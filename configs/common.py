@@ -90,7 +90,8 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.dtype = ""  # of compute; "": bfloat16 on accelerators, float32 on CPU
     c.log_every, c.save_every, c.keep = 10, 200 if tiny else 500, 2
     c.eval = ConfigDict(dict(split="test", questions=240, max_new_tokens=512, batch_size=8))
-    c.eval.update(dict(temperature=0.0, top_p=1.0))
+    # Questions are always asked as in conversation: `plain` has no question and no end.
+    c.eval.update(dict(temperature=0.0, top_p=1.0, template="mistral_instruct"))
     return c
 
 

@@ -1,0 +1,224 @@
+"""Answers held-out questions with a model and keeps every answer.
+
+Pages are read in a fixed order, each picture is encoded once and its questions are answered as a
+batch.  Answers are appended to predictions.jsonl as they come, so an interrupted evaluation goes
+on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from nota_jax.data import chat
+from nota_jax.data.images import normalize
+from nota_jax.data.pipeline import EvalPage, eval_questions
+from nota_jax.evaluation.metrics import FIELDS, Prediction
+from nota_jax.models import decode
+from nota_jax.models.notagpt import NotaGPT
+
+SHORT_ANSWER = 96  # tokens: what a header field is cut at
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked, and how answers are drawn.
+
+    splits: of the dataset; subtasks: () for all.
+    questions: at most so many of each split, 0 for all.
+    max_new_tokens: an answer that is longer is cut there.
+    temperature: 0 is greedy.
+    """
+
+    dataset: str
+    splits: tuple[str, ...]
+    subtasks: tuple[str, ...] = ()
+    template: str = "mistral_instruct"
+    image_mode: str = "pad"
+    questions: int = 240
+    pages_per_batch: int = 8
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+def predict(
+    model: NotaGPT,
+    params: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: Settings,
+    out: Path,
+    say: Callable[[str], None] = print,
+) -> list[Prediction]:
+    """A prediction for every question, in the order of the questions.
+
+    out: folder of predictions.jsonl; its answers are taken from there where they were given by
+      the same weights and settings, and asked for otherwise.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "predictions.jsonl"
+    mark = {"settings": dataclasses.asdict(settings), "weights": weights_mark(params)}
+    mark = json.loads(json.dumps(mark))
+    known = _known(path, mark)
+    with path.open("a" if known else "w") as file:
+        if not known:
+            file.write(json.dumps(mark) + "\n")
+        elif len(known) > 1:
+            say(f"{len(known)} answers are already in {path}")
+        batches = _batches(_pages(model, tokenizer, settings), settings.pages_per_batch)
+        bar = tqdm(unit="question", desc="evaluate", total=_total(settings))
+        results, start = [], time.monotonic()
+        for number, pages in enumerate(batches):
+            records = _records(pages)
+            if all(record["id"] in known for record in records):
+                records = [known[record["id"]] for record in records]
+            else:
+                rng = jax.random.fold_in(jax.random.key(settings.seed), number)
+                answers = _answer(model, params, tokenizer, settings, pages, rng)
+                for record, answer in zip(records, answers, strict=True):
+                    record["prediction"] = answer
+                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                file.flush()
+            results += records
+            bar.update(len(records))
+        bar.total = len(results)
+        bar.close()
+        say(f"{len(results)} questions answered in {time.monotonic() - start:.0f} s")
+    names = [field.name for field in dataclasses.fields(Prediction)]
+    return [Prediction(**{name: record[name] for name in names}) for record in results]
+
+
+def weights_mark(params: Any) -> str:
+    """Changes when the weights do: a digest of every array's shape and two moments."""
+    sums = [(x.shape, float(x.sum()), float((x * x).sum())) for x in jax.tree.leaves(params)]
+    return hashlib.sha256(repr(sums).encode()).hexdigest()[:16]
+
+
+def _known(path: Path, mark: dict) -> dict[str, dict]:
+    """Answers on disk by question id, if they carry the same mark; {} otherwise."""
+    if not path.exists():
+        return {}
+    lines = path.read_text().splitlines()
+    try:
+        if not lines or json.loads(lines[0]) != mark:
+            return {}
+        # The last line may be half a record, where the evaluation was killed.
+        records = [json.loads(line) for line in lines[1:]]
+    except json.JSONDecodeError:
+        return {}
+    return {"": mark} | {record["id"]: record for record in records}
+
+
+def _pages(
+    model: NotaGPT, tokenizer: PreTrainedTokenizerBase, settings: Settings
+) -> Iterator[EvalPage]:
+    for split in settings.splits:
+        yield from eval_questions(
+            settings.dataset,
+            split,
+            tokenizer,
+            n_image_tokens=model.config.num_image_tokens,
+            image_size=model.config.vision.image_size,
+            limit=settings.questions,
+            subtasks=settings.subtasks,
+            template=settings.template,
+            image_mode=settings.image_mode,
+        )
+
+
+def _total(settings: Settings) -> int | None:
+    return settings.questions * len(settings.splits) or None
+
+
+def _batches(pages: Iterator[EvalPage], size: int) -> Iterator[list[EvalPage]]:
+    while batch := list(itertools.islice(pages, size)):
+        yield batch
+
+
+def _records(pages: Sequence[EvalPage]) -> list[dict[str, Any]]:
+    """One for each question, the answer still missing."""
+    records = []
+    for page in pages:
+        printed = {turn.subtask: turn.answer for turn in page.turns}
+        other = {"title": printed.get("composer", ""), "composer": printed.get("title", "")}
+        for turn in page.turns:
+            records.append(
+                {
+                    "id": f"{page.id}:{turn.subtask}",
+                    "region": page.metadata["region"],
+                    "subtask": turn.subtask,
+                    "question": turn.question,
+                    "answer": turn.answer,
+                    "prediction": None,
+                    "confusable": other.get(turn.subtask, ""),
+                    "composer_source": page.metadata["composer_source"],
+                }
+            )
+    return records
+
+
+def _answer(
+    model: NotaGPT,
+    params: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: Settings,
+    pages: Sequence[EvalPage],
+    rng: jax.Array,
+) -> list[str]:
+    """The model's answers to all questions about the pages, page after page.
+
+    A batch runs until its longest answer has ended, so header fields, which are short, do not
+    wait for transcriptions.
+    """
+    answers: dict[tuple[int, int], str] = {}
+    pixels = np.zeros((settings.pages_per_batch, *pages[0].image.shape), np.uint8)
+    for i, page in enumerate(pages):
+        pixels[i] = page.image
+    for short in (True, False):
+        asked = [
+            [n for n, turn in enumerate(page.turns) if (turn.subtask in FIELDS) == short]
+            for page in pages
+        ]
+        if not any(asked):
+            continue
+        # Static shapes: every batch of a kind has the same number of places for questions.
+        places = max(len(FIELDS) if short else 1, *map(len, asked))
+        longest = max(len(page.prompts[n]) for page, ns in zip(pages, asked, strict=True) for n in ns)
+        turns = np.full((len(pixels), places, longest), tokenizer.pad_token_id, np.int32)
+        lengths = np.zeros((len(pixels), places), np.int32)
+        for i, (page, numbers) in enumerate(zip(pages, asked, strict=True)):
+            for place, n in enumerate(numbers):
+                lengths[i, place] = len(page.prompts[n])
+                turns[i, place, : lengths[i, place]] = page.prompts[n]
+        limit = settings.max_new_tokens
+        found = decode.generate(
+            model,
+            params,
+            normalize(pixels),
+            np.tile(np.asarray(pages[0].prefix, np.int32), (len(pixels), 1)),
+            turns,
+            lengths,
+            max_new_tokens=min(SHORT_ANSWER, limit) if short else limit,
+            eos_ids=(tokenizer.eos_token_id,),
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            rng=rng,
+        )
+        for i, numbers in enumerate(asked):
+            for place, n in enumerate(numbers):
+                ids = found.tokens[i, place, : found.lengths[i, place]].tolist()
+                answers[i, n] = chat.decode_answer(tokenizer, ids)
+    return [answers[i, n] for i, page in enumerate(pages) for n in range(len(page.turns))]

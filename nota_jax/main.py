@@ -1,0 +1,143 @@
+"""Trains and evaluates one phase.
+
+    python -m nota_jax.main --config=configs/phase2.py                    # size tiny
+    python -m nota_jax.main --config=configs/phase2.py:7b                 # the paper's run
+    python -m nota_jax.main --config=configs/phase2.py --mode=evaluate
+    python -m nota_jax.main --config=configs/phase2.py --config.optim.learning_rate=3e-4
+
+What is missing (dataset, tokenizer) is made first; an interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from nota_jax.errors import UserError
+
+MODES = ("train", "evaluate")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status: 0, 2 after a mistake, 130 after an interruption."""
+    quiet()
+    argv = sys.argv if argv is None else argv
+    if {"-h", "--help"} & set(argv[1:]):
+        print(__doc__.strip())
+        return 0
+    try:
+        run_mode(*parse(argv))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run_mode(config: ConfigDict, mode: str) -> None:
+    # Imported late, so that a mistake on the command line is answered at once.
+    from nota_jax import run
+
+    prepared = run.prepare(config)
+    if mode == "train":
+        outcome = run.train(prepared)
+        if outcome.interrupted:
+            raise KeyboardInterrupt
+        run.evaluate_run(prepared, outcome.state.params)
+    else:
+        run.evaluate_run(prepared)
+
+
+def parse(argv: Sequence[str]) -> tuple[ConfigDict, str]:
+    """The configuration and the mode that a command line asks for.
+
+    Raises:
+      UserError: no or an unknown configuration, flag or key; with the nearest valid name.
+    """
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=list(argv))
+    mode = flags.DEFINE_enum("mode", "train", MODES, "train ends with an evaluation", values)
+    try:
+        rest = values(list(argv))
+        if config.value is not None:
+            _ = config.value.size  # a file that cannot be loaded answers only when it is asked
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(_explain(argv, error)) from None
+    if len(rest) > 1:
+        raise UserError(f"what is {rest[1]!r}? Fields are set as --config.a.b=value")
+    if config.value is None:
+        there = ", ".join(sorted(map(str, Path("configs").glob("phase*.py"))))
+        raise UserError(f"--config is missing: name one of {there or 'the files in configs/'}")
+    return config.value, mode.value
+
+
+def _explain(argv: Sequence[str], error: Exception) -> str:
+    """A sentence about a command line that cannot be read."""
+    for argument in argv[1:]:
+        if match := re.match(r"--config=([^:]+)", argument):
+            if not Path(match[1]).is_file():
+                there = sorted(map(str, Path(match[1]).parent.glob("*.py")))
+                near = difflib.get_close_matches(match[1], there, n=1) or there
+                return f"there is no configuration {match[1]}; there is {', '.join(near)}"
+    config = _without_overrides(argv)
+    for argument in argv[1:]:
+        if config is not None and (match := re.match(r"--config\.([^=]+)", argument)):
+            keys = {key for path in _paths(config) for key in (path, path.rsplit(".", 1)[0])}
+            if match[1] not in keys:
+                last = match[1].rsplit(".", 1)[-1]
+                near = difflib.get_close_matches(match[1], sorted(keys), n=2, cutoff=0.6)
+                near = [k for k in sorted(keys) if k.rsplit(".", 1)[-1] == last] or near
+                hint = f"did you mean {' or '.join(near)}" if near else "it has " + ", ".join(config)
+                return f"the configuration has no key {match[1]!r}: {hint}"
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[-1].removeprefix("ValueError: ")
+
+
+def _without_overrides(argv: Sequence[str]) -> ConfigDict | None:
+    """The configuration as its file makes it, where it can be made.
+
+    Loaded here and not by `config_flags`, which would read the overrides again.
+    """
+    named = [argument for argument in argv if argument.startswith("--config=")]
+    if not named:
+        return None
+    path, _, size = named[-1].removeprefix("--config=").partition(":")
+    try:
+        get_config = runpy.run_path(path)["get_config"]
+        return get_config(size) if size else get_config()
+    except Exception:  # the file itself is at fault: the first error says so
+        return None
+
+
+def _paths(config: ConfigDict, prefix: str = "") -> list[str]:
+    paths = []
+    for key, value in config.items():
+        nested = isinstance(value, ConfigDict)
+        paths += _paths(value, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
+    return paths
+
+
+def quiet() -> None:
+    """Leaves the terminal to our own lines: third-party chatter starts at warnings."""
+    logging.set_verbosity(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    # Compiled programs are kept, so that a run that continues does not compile again.
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nota_jax" / "xla"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "2")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

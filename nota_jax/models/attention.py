@@ -1,0 +1,139 @@
+"""Attention through one entry, and the rule of who sees whom.
+
+Turns over a shared prefix: a row holds one image prefix and, behind it, turns that know nothing
+of each other.  `turn_ids` says which token belongs where (0 prefix, 1 … turns, −1 padding), and a
+token sees the prefix and its own turn, causally.  One turn per row is ordinary causal attention.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from nota_jax.errors import UserError
+
+IMPLEMENTATIONS = ("auto", "reference", "blocked")
+BLOCK = 128  # queries per block, one TPU lane width; at most MAX_BLOCKS, to bound compilation
+MAX_BLOCKS = 8
+
+
+def attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    turn_ids: jax.Array | None = None,
+    positions: jax.Array | None = None,
+    sliding_window: int | None = None,
+    mask: jax.Array | None = None,
+    impl: str = "auto",
+) -> jax.Array:
+    """Scaled dot-product attention with grouped queries; softmax in float32.
+
+    Args:
+      q: [B, T, H, D].
+      k, v: [B, S, K, D] where K divides H; query head h reads key head h // (H / K).
+      turn_ids, positions: int [B, T]; given (then S = T), tokens see by turns.  Without them
+        everything sees everything.
+      sliding_window: a token sees positions > own position − sliding_window; needs `positions`.
+      mask: bool [B, 1, T, S], `turn_mask` of the same arguments, for callers that make it once
+        for many layers.  Implementations that know segments ignore it.
+      impl: "reference" is one product over all pairs; "blocked" leaves out the pairs above the
+        diagonal, a block of queries at a time, and is exact too; "auto" takes the best that
+        knows the given mask.
+
+    Returns:
+      [B, T, H, D] in q's dtype.
+    """
+    if impl not in IMPLEMENTATIONS:
+        raise UserError(f"attention is {impl!r}; choose one of {', '.join(IMPLEMENTATIONS)}")
+    if turn_ids is None:
+        return _reference(q, k, v, mask)
+    if mask is None:
+        mask = turn_mask(turn_ids, positions, sliding_window)
+    return _reference(q, k, v, mask) if impl == "reference" else _blocked(q, k, v, mask)
+
+
+def _reference(q, k, v, mask):
+    return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="xla")
+
+
+def _blocked(q, k, v, mask):
+    """Causal attention at 9/16 of the square's work with 8 blocks.
+
+    On 2 CPU cores (B 8, T 576, H 4, D 64) forward took 71 ms of processor time instead of 126,
+    forward and backward 165 instead of 270.
+    """
+    length = q.shape[1]
+    block = max(BLOCK, -(-length // MAX_BLOCKS))
+    parts = [
+        _reference(
+            q[:, start:stop], k[:, :stop], v[:, :stop], mask[:, :, start:stop, :stop]
+        )
+        for start in range(0, length, block)
+        for stop in [min(start + block, length)]
+    ]
+    return jnp.concatenate(parts, axis=1)
+
+
+def turn_mask(
+    turn_ids: jax.Array, positions: jax.Array, sliding_window: int | None = None
+) -> jax.Array:
+    """Who sees whom, bool [B, 1, T (sees), T (is seen)].
+
+    Padding sees itself and nothing else, so that its softmax is defined and nobody reads it.
+    """
+    index = jnp.arange(turn_ids.shape[1])
+    seer, seen = turn_ids[:, :, None], turn_ids[:, None, :]
+    visible = (index[:, None] >= index) & ((seen == seer) | (seen == 0)) & (seen >= 0)
+    visible &= seer >= 0
+    if sliding_window is not None:
+        visible &= positions[:, :, None] - positions[:, None, :] < sliding_window
+    return (visible | (index[:, None] == index))[:, None]
+
+
+def cached_attention(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    prefix_k: jax.Array,
+    prefix_v: jax.Array,
+    own_k: jax.Array,
+    own_v: jax.Array,
+    prefix_mask: jax.Array,
+    own_mask: jax.Array,
+) -> jax.Array:
+    """One new token of each of Q questions reads the image's prefix, its own turn and itself.
+
+    The prefix is held once per image, however many questions read it: its keys meet Q · H / K
+    queries in one matrix product.  The caches lie as the products read them, so that no step
+  transposes them.
+
+    Args:
+      q: [B, Q, H, D]; k, v: [B, Q, K, D], of the new tokens.
+      prefix_k: [B, K, D, P]; prefix_v: [B, K, P, D]; own_k: [B, Q, K, D, C];
+        own_v: [B, Q, K, C, D].
+      prefix_mask: bool [B, Q, P]; own_mask: bool [B, Q, C].
+
+    Returns:
+      [B, Q, H, D] in q's dtype; softmax over all three parts together, in float32.
+    """
+    n_prefix, n_own = prefix_v.shape[2], own_v.shape[3]
+    grouped = q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[-1])
+
+    def scores(equation, keys):
+        return jnp.einsum(equation, grouped, keys, preferred_element_type=jnp.float32)
+
+    def where(mask, logits):
+        return jnp.where(mask[:, :, None, None], logits, -jnp.inf)
+
+    logits = [
+        where(prefix_mask, scores("bqkgd,bkdp->bqkgp", prefix_k)),
+        where(own_mask, scores("bqkgd,bqkdc->bqkgc", own_k)),
+        scores("bqkgd,bqkd->bqkg", k)[..., None],
+    ]
+    weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1) * q.shape[-1] ** -0.5, axis=-1)
+    prefix, own, new = jnp.split(weights.astype(q.dtype), (n_prefix, n_prefix + n_own), axis=-1)
+    out = jnp.einsum("bqkgp,bkpd->bqkgd", prefix, prefix_v)
+    out += jnp.einsum("bqkgc,bqkcd->bqkgd", own, own_v)
+    return (out + new * v[:, :, :, None]).reshape(q.shape)

@@ -1,0 +1,161 @@
+"""The vision tower: CLIP's ViT up to the layer whose features the connector reads.
+
+Source: Radford et al. 2021, section 2.4; `CLIPVisionModel` of transformers, whose names the
+parameters carry (the misspelt `pre_layrnorm` is the checkpoint's own).
+"""
+
+from __future__ import annotations
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nota_jax.models.attention import attention
+from nota_jax.models.config import NotaGPTConfig
+from nota_jax.models.layers import scan_layers
+
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """OpenAI CLIP's approximation of GELU."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+def activation(name: str):
+    """`hidden_act` of a Hugging Face configuration as a function; "gelu" is the exact one."""
+    return {"quick_gelu": quick_gelu, "gelu": lambda x: jax.nn.gelu(x, approximate=False)}[name]
+
+
+class VisionTower(nn.Module):
+    """Pixels [B, S, S, 3], normalised → patch features [B, (S / patch)², D], CLS left out.
+
+    Layers behind the feature layer and `post_layernorm` hold parameters, so that a checkpoint
+    goes in and out whole, and are never computed.
+    """
+
+    config: NotaGPTConfig
+
+    def setup(self):
+        vision, dtypes = self.config.vision, self.config.dtypes
+        self.embeddings = Embeddings(self.config)
+        self.pre_layrnorm = nn.LayerNorm(vision.layer_norm_eps, use_fast_variance=False, **dtypes)
+        self.encoder = Encoder(self.config)
+        self.post_layernorm = nn.LayerNorm(vision.layer_norm_eps, **dtypes)
+
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        x = self.pre_layrnorm(self.embeddings(pixels))
+        x = self.encoder(x)
+        if self.is_initializing():
+            self.post_layernorm(x)
+        return x[:, 1:]
+
+
+class Embeddings(nn.Module):
+    """Patches through a linear map, CLS before them, learned positions added."""
+
+    config: NotaGPTConfig
+
+    @nn.compact
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        vision, dtypes = self.config.vision, self.config.dtypes
+        width, patch = vision.hidden_size, vision.patch_size
+        class_embedding = self.param(
+            "class_embedding", nn.initializers.normal(width**-0.5), (width,), dtypes["param_dtype"]
+        )
+        patches = nn.Conv(
+            width, (patch, patch), strides=(patch, patch), padding="VALID", use_bias=False,
+            kernel_init=_contrast_init, name="patch_embedding", **dtypes,
+        )(pixels)  # fmt: skip
+        batch = pixels.shape[0]
+        cls = jnp.broadcast_to(class_embedding.astype(patches.dtype), (batch, 1, width))
+        x = jnp.concatenate([cls, patches.reshape(batch, -1, width)], axis=1)
+        positions = nn.Embed(
+            vision.num_patches + 1, width, embedding_init=_plane_waves, name="position_embedding",
+            **dtypes,
+        )  # fmt: skip
+        return x + positions(jnp.arange(vision.num_patches + 1))
+
+
+def _contrast_init(rng: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
+    """Patch kernels [p, p, 3, D] that do not see a patch's mean colour.
+
+    A score is white paper.  With plain random kernels all patches begin as one and the same large
+    vector, in which the ink is lost.
+    """
+    kernel = nn.initializers.lecun_normal()(rng, shape, dtype)
+    return kernel - kernel.mean((0, 1, 2), keepdims=True)
+
+
+def _plane_waves(rng: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
+    """Position embeddings [1 + n², D] that begin as sines and cosines of row and column.
+
+    After Beyer et al. 2022 (arXiv 2205.01580): a ViT that starts from random weights finds its
+    way on the page much sooner.  CLS, the first, begins at zero.
+    """
+    n, width = math.isqrt(shape[0] - 1), shape[1]
+    frequency = 100.0 ** (-jnp.arange(width // 4) / max(width // 4 - 1, 1))
+    angle = jnp.arange(n)[:, None] * frequency
+    wave = jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=1)
+    rows, columns = jnp.repeat(wave, n, axis=0), jnp.tile(wave, (n, 1))
+    table = jnp.concatenate([rows, columns], axis=1)
+    return jnp.pad(table, ((1, 0), (0, width - table.shape[1]))).astype(dtype)
+
+
+class Encoder(nn.Module):
+    """The stack of layers, run as far as the features need it."""
+
+    config: NotaGPTConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        vision = self.config.vision
+        run = None if self.is_initializing() else vision.num_feature_layers
+        layers = scan_layers(Layer, self.config, vision.num_hidden_layers, run=run)
+        return layers(self.config, name="layers")(x)[0]
+
+
+class Layer(nn.Module):
+    """Pre-norm transformer layer: x [B, N, D] → ([B, N, D], None), as `nn.scan` wants it."""
+
+    config: NotaGPTConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, None]:
+        vision, dtypes = self.config.vision, self.config.dtypes
+
+        def norm(name):
+            return nn.LayerNorm(vision.layer_norm_eps, use_fast_variance=False, name=name, **dtypes)
+
+        x = x + SelfAttention(self.config, name="self_attn")(norm("layer_norm1")(x))
+        x = x + MLP(self.config, name="mlp")(norm("layer_norm2")(x))
+        return x, None
+
+
+class SelfAttention(nn.Module):
+    config: NotaGPTConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        vision = self.config.vision
+        heads = (vision.num_attention_heads, vision.hidden_size // vision.num_attention_heads)
+
+        def dense(name):
+            return nn.Dense(vision.hidden_size, name=name, **self.config.dtypes)
+
+        q, k, v = (
+            dense(name)(x).reshape(*x.shape[:2], *heads) for name in ("q_proj", "k_proj", "v_proj")
+        )
+        out = attention(q, k, v, impl=self.config.attention)
+        return dense("out_proj")(out.reshape(x.shape))
+
+
+class MLP(nn.Module):
+    config: NotaGPTConfig
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        vision, dtypes = self.config.vision, self.config.dtypes
+        x = nn.Dense(vision.intermediate_size, name="fc1", **dtypes)(x)
+        x = activation(vision.hidden_act)(x)
+        return nn.Dense(vision.hidden_size, name="fc2", **dtypes)(x)

@@ -1,0 +1,197 @@
+"""Answers questions about images: each image is read once, its questions go on as a batch.
+
+One jitted function holds it all.  The prefill runs image prefix and questions as one row of
+turns, exactly as in training, and keeps the keys and values; the prefix's are stored once per
+image, not once per question.  A `while_loop` then makes one token per question and step, until
+every question has ended.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nota_jax.errors import UserError
+from nota_jax.models import mistral
+from nota_jax.models.notagpt import NotaGPT, Params
+
+TURN_BUCKET = 32  # questions are padded to a multiple, so that few shapes are compiled
+
+
+class Answers(NamedTuple):
+    """tokens: int32 [B, Q, max_new_tokens], −1 behind the end; lengths: int32 [B, Q].
+
+    An answer is `tokens[b, q, : lengths[b, q]]`; the end-of-sequence token is not part of it.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+
+
+def generate(
+    model: NotaGPT,
+    params: Params,
+    pixels: jax.Array,
+    prefix_tokens: np.ndarray,
+    turn_tokens: np.ndarray,
+    turn_lengths: np.ndarray,
+    *,
+    max_new_tokens: int,
+    eos_ids: tuple[int, ...],
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    rng: jax.Array | None = None,
+) -> Answers:
+    """Answers Q questions about each of B images.
+
+    Compiled anew for every (B, Q, P, padded L, max_new_tokens): call it with constant ones, and
+    put questions with short answers into calls of their own, since a batch runs until its
+    longest answer has ended.
+
+    Args:
+      pixels: normalised, [B, S, S, 3].
+      prefix_tokens: int [B, P], what precedes every question, all image tokens included; no
+        padding.
+      turn_tokens: int [B, Q, L], the questions up to where the answer starts, padded at the end.
+      turn_lengths: int [B, Q]; 0 marks a place without a question, whose answer is empty.
+      eos_ids: tokens that end an answer.
+      temperature: 0 takes the most probable token; otherwise samples from softmax(logits / it).
+      top_p: samples from the fewest most probable tokens that together reach this probability
+        (Holtzman et al. 2020).
+      rng: key for sampling.
+    """
+    turn_tokens, turn_lengths = np.asarray(turn_tokens), np.asarray(turn_lengths)
+    if max_new_tokens < 1:
+        raise UserError(f"max_new_tokens is {max_new_tokens}; at least 1 is needed")
+    if temperature < 0 or not 0 < top_p <= 1:
+        raise UserError(
+            f"sampling needs temperature >= 0 and 0 < top_p <= 1, not {temperature} and {top_p}"
+        )
+    if temperature and rng is None:
+        raise UserError("sampling (temperature > 0) needs rng, e.g. jax.random.key(0)")
+    padding = max(-turn_tokens.shape[2] % TURN_BUCKET, 0)
+    sampling = (jnp.float32(temperature), jnp.float32(top_p), rng) if temperature else None
+    tokens, lengths = _generate(
+        model, params, pixels, jnp.asarray(prefix_tokens),
+        np.pad(turn_tokens, ((0, 0), (0, 0), (0, padding))), turn_lengths, sampling,
+        max_new_tokens=max_new_tokens, eos_ids=tuple(eos_ids),
+    )  # fmt: skip
+    return Answers(np.asarray(tokens), np.asarray(lengths))
+
+
+@partial(jax.jit, static_argnames=("model", "max_new_tokens", "eos_ids"))
+def _generate(
+    model, params, pixels, prefix, turns, lengths, sampling, *, max_new_tokens, eos_ids
+):  # fmt: skip
+    n_prefix, n_turn = prefix.shape[1], turns.shape[2]
+    eos = jnp.asarray(eos_ids)
+    decoder = params["language_model"]
+    layers = mistral.unstack(decoder)
+    hidden, caches = _prefill(model, params, pixels, prefix, turns, lengths, max_new_tokens - 1)
+    token = _choose(model.apply({"params": params}, hidden, method="logits"), sampling, 0)
+
+    def step(state):
+        """Reads token n − 1 of each answer, chooses token n."""
+        n, token, ended, answers, caches = state
+        positions = n_prefix + lengths + n - 1
+        masks = _visible(positions, lengths, n_prefix, n_turn, n - 1, max_new_tokens - 1, model)
+        logits, new = mistral.step(
+            model.config, decoder, layers, token, positions, caches, *masks
+        )
+        slot = n_turn + n - 1
+        caches = [_append(cache, *kv, slot) for cache, kv in zip(caches, new, strict=True)]
+        token = _choose(logits, sampling, n)
+        answers = answers.at[..., n].set(jnp.where(ended, -1, token))
+        return n + 1, token, ended | jnp.isin(token, eos), answers, caches
+
+    absent = lengths == 0
+    answers = jnp.full((*lengths.shape, max_new_tokens), -1, jnp.int32)
+    answers = answers.at[..., 0].set(jnp.where(absent, -1, token))
+    *_, answers, _ = jax.lax.while_loop(
+        lambda state: (state[0] < max_new_tokens) & ~state[2].all(),
+        step,
+        (jnp.int32(1), token, absent | jnp.isin(token, eos), answers, caches),
+    )
+    answers = jnp.where(jnp.isin(answers, eos), -1, answers)
+    return answers, (answers >= 0).sum(-1, dtype=jnp.int32)
+
+
+def _prefill(model, params, pixels, prefix, turns, lengths, n_free):
+    """Last hidden state of each question [B, Q, D], and caches with `n_free` free slots."""
+    (batch, n_prefix), (_, n_questions, n_turn) = prefix.shape, turns.shape
+    place = jnp.arange(n_turn)
+    ids = jnp.where(place < lengths[..., None], jnp.arange(1, n_questions + 1)[:, None], -1)
+    positions = jnp.broadcast_to(n_prefix + place, turns.shape)
+
+    def row(prefix_part, turn_part):
+        prefix_part = jnp.broadcast_to(prefix_part, prefix.shape)
+        return jnp.concatenate([prefix_part, turn_part.reshape(batch, -1)], axis=1)
+
+    features = model.apply({"params": params}, pixels, method="encode_images")
+    hidden, kv = model.apply(
+        {"params": params}, row(prefix, turns), row(0, ids), row(jnp.arange(n_prefix), positions),
+        features, keep_kv=True, method="hidden",
+    )  # fmt: skip
+    turns_hidden = hidden[:, n_prefix:].reshape(batch, n_questions, n_turn, -1)
+    last = jnp.maximum(lengths - 1, 0)[..., None, None]
+    hidden = jnp.take_along_axis(turns_hidden, last, axis=2)[:, :, 0]
+
+    def split(x):
+        """[B, T, K, D] → the prefix's [B, K, P, D] and the turns' [B, Q, K, slots, D]."""
+        own = x[:, n_prefix:].reshape(batch, n_questions, n_turn, *x.shape[2:]).swapaxes(2, 3)
+        own = jnp.pad(own, ((0, 0), (0, 0), (0, 0), (0, n_free), (0, 0)))
+        return x[:, :n_prefix].swapaxes(1, 2), own
+
+    caches = []
+    for k, v in zip(*kv, strict=True):
+        (prefix_k, own_k), (prefix_v, own_v) = split(k), split(v)
+        prefix_k, own_k = prefix_k.swapaxes(-1, -2), own_k.swapaxes(-1, -2)
+        caches.append(mistral.Cache(prefix_k, prefix_v, own_k, own_v))
+    return hidden, caches
+
+
+def _visible(positions, lengths, n_prefix, n_turn, n_answered, n_free, model):
+    """What each newest token sees: bool [B, Q, P] of the prefix, [B, Q, C] of its own slots.
+
+    A question's slots hold its `lengths` tokens, padding up to `n_turn`, then the answer.
+    """
+    slots = jnp.arange(n_turn + n_free)
+    lengths, positions = lengths[..., None], positions[..., None]
+    own = (slots < lengths) | (slots >= n_turn) & (slots < n_turn + n_answered)
+    slot_positions = n_prefix + jnp.where(slots < n_turn, slots, lengths + slots - n_turn)
+    prefix = jnp.ones((*own.shape[:2], n_prefix), bool)
+    if (window := model.config.text.sliding_window) is not None:
+        own &= positions - slot_positions < window
+        prefix &= positions - jnp.arange(n_prefix) < window
+    return prefix, own
+
+
+def _append(cache: mistral.Cache, k: jax.Array, v: jax.Array, slot: jax.Array) -> mistral.Cache:
+    """The cache with the new tokens' k and v [B, Q, K, D] in one slot of their own turns."""
+    write = jax.lax.dynamic_update_slice_in_dim
+    return cache._replace(
+        own_k=write(cache.own_k, k[..., None], slot, axis=4),
+        own_v=write(cache.own_v, v[..., None, :], slot, axis=3),
+    )
+
+
+def _choose(logits: jax.Array, sampling, n: int | jax.Array) -> jax.Array:
+    """The next token int32 [B, Q] from logits [B, Q, V]."""
+    if sampling is None:
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    temperature, top_p, rng = sampling
+    logits = keep_top_p(logits / temperature, top_p)
+    return jax.random.categorical(jax.random.fold_in(rng, n), logits).astype(jnp.int32)
+
+
+def keep_top_p(logits: jax.Array, top_p: jax.Array) -> jax.Array:
+    """Logits […, V] with −∞ outside the fewest tokens whose probabilities reach `top_p`."""
+    ordered = jnp.sort(logits, axis=-1, descending=True)
+    probabilities = jax.nn.softmax(ordered, axis=-1)
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    threshold = jnp.min(jnp.where(before < top_p, ordered, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(logits >= threshold, logits, -jnp.inf)

@@ -1,0 +1,120 @@
+"""From nothing to a trained reader of tunes: dataset, phases 1, 2 and 3 at size tiny, evaluation.
+
+    make quickstart
+
+About ten minutes on two CPU cores.  Interrupted and started again it continues; finished, it only
+prints the summary.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from nota_jax.errors import UserError
+from nota_jax.main import quiet
+
+PHASES = {1: "alignment", 2: "extraction", 3: "analysis"}
+
+
+def main() -> int:
+    quiet()
+    try:
+        print(summary([quick_phase(number) for number in PHASES]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: `make quickstart` continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def quick_phase(number: int) -> dict[str, Any]:
+    """Trains and evaluates one phase, or reads what it left if it is done."""
+    config = importlib.import_module(f"configs.phase{number}").get_config("tiny")
+    done = Path(config.run_dir) / "quickstart.json"
+    if done.exists():
+        return json.loads(done.read_text())
+    from nota_jax import run  # late: imports jax
+
+    print(f"\n=== phase {number}: {PHASES[number]} " + "=" * 40, flush=True)
+    start = time.monotonic()
+    prepared = run.prepare(config)
+    ready = time.monotonic()
+    outcome = run.train(prepared)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    trained = time.monotonic()
+    scores = run.evaluate_run(prepared, outcome.state.params)
+    result = {
+        "phase": number,
+        "steps": outcome.step,
+        "images": outcome.totals.images,
+        "questions": outcome.totals.questions,
+        "loss": outcome.report.get("loss"),
+        "seconds": {
+            "prepare": ready - start,
+            "train": trained - ready,
+            "evaluate": time.monotonic() - trained,
+        },
+        "scores": scores["all"],
+        "run_dir": config.run_dir,
+        "dataset": config.data.dir,
+    }
+    done.write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def summary(results: list[dict[str, Any]]) -> str:
+    """What was done, what it scored on held-out tunes, and where everything lies."""
+    lines = ["", "Summary: size tiny, random initial weights, held-out tunes", ""]
+    head = ("phase", "steps", "images", "questions", "loss", "train s", "evaluate s")
+    rows = [
+        (f"{r['phase']} {PHASES[r['phase']]}", str(r["steps"]), str(r["images"]),
+         str(r["questions"]), f"{r['loss']:.3f}" if r["loss"] is not None else "–",
+         f"{r['seconds']['train']:.0f}", f"{r['seconds']['evaluate']:.0f}")
+        for r in results
+    ]  # fmt: skip
+    lines += _aligned([head, *rows])
+    extraction = next(r for r in results if r["phase"] == 2)["scores"]
+    rows = [("extraction (phase 2)", "model", "majority", "difference", "asked")]
+    for field, rate in extraction["extraction_rate"].items():
+        base = extraction["majority_rate"][field]["value"]
+        rows.append(
+            (field, f"{100 * rate['value']:.1f} %", f"{100 * base:.1f} %",
+             f"{100 * (rate['value'] - base):+.1f}", str(rate["asked"]))
+        )  # fmt: skip
+    lines += ["", *_aligned(rows)]
+    rows = [("transcription", "Levenshtein", "empty answer", "asked")]
+    for r in results[:2]:
+        for name, d in r["scores"]["levenshtein"].items():
+            label = "whole ABC" if name == "abc" else "highlighted bars"
+            row = (f"{d['mean']:.1f}", f"{d['mean_length']:.1f}", str(d["asked"]))
+            rows.append((f"{label} (phase {r['phase']})", *row))
+    lines += ["", *_aligned(rows)]
+    seconds = sum(sum(r["seconds"].values()) for r in results)
+    built = results[0]["seconds"]["prepare"]
+    lines += ["", f"{seconds / 60:.1f} minutes in all, {built:.0f} s of them for the dataset"]
+    data = results[0]["dataset"]
+    lines += [f"dataset      {data}/contact_sheet.png, {data}/build_report.md"]
+    for r in results:
+        where = f"{r['run_dir']}/checkpoints, {r['run_dir']}/evaluation_test/predictions.jsonl"
+        lines.append(f"phase {r['phase']}      {where}")
+    return "\n".join(lines)
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))])
+        for row in rows
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

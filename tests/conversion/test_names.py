@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from conversion.names import LAYOUTS, LeftOut, locate, recognise, to_tensors, to_tree
+from nota_jax.errors import UserError
+
+
+def small_tensors():
+    """A legacy checkpoint of two layers each; every dimension differs, so no transpose hides."""
+    rng = np.random.default_rng(0)
+    shapes = {
+        "vision_tower.vision_model.embeddings.class_embedding": (5,),
+        "vision_tower.vision_model.embeddings.patch_embedding.weight": (5, 3, 2, 4),
+        "vision_tower.vision_model.pre_layrnorm.bias": (5,),
+        "multi_modal_projector.linear_1.weight": (7, 5),
+        "language_model.model.embed_tokens.weight": (11, 7),
+        "language_model.lm_head.weight": (11, 7),
+    }
+    for i in range(2):
+        shapes[f"vision_tower.vision_model.encoder.layers.{i}.mlp.fc1.weight"] = (9, 5)
+        shapes[f"language_model.model.layers.{i}.self_attn.q_proj.weight"] = (6, 7)
+    return {name: rng.normal(size=shape).astype(np.float16) for name, shape in shapes.items()}
+
+
+def test_axes_and_layers_land_where_flax_wants_them():
+    tensors = small_tensors()
+    tree = to_tree(tensors)
+    vision, language = tree["vision_tower"], tree["language_model"]
+    patches = tensors["vision_tower.vision_model.embeddings.patch_embedding.weight"]
+    kernel = vision["embeddings"]["patch_embedding"]["kernel"]
+    assert kernel.shape == (2, 4, 3, 5)
+    assert kernel[1, 2, 0, 3] == patches[3, 0, 1, 2]
+    q_proj = language["model"]["layers"]["self_attn"]["q_proj"]["kernel"]
+    assert q_proj.shape == (2, 7, 6) and q_proj.dtype == np.float16
+    np.testing.assert_array_equal(
+        q_proj[1], tensors["language_model.model.layers.1.self_attn.q_proj.weight"].T
+    )
+    assert vision["pre_layrnorm"]["bias"].shape == (5,)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_there_and_back_is_byte_identical(layout):
+    tensors = to_tensors(to_tree(small_tensors()), layout)
+    assert recognise(tensors) == layout
+    back = to_tensors(to_tree(tensors), layout)
+    assert back.keys() == tensors.keys()
+    assert all(back[name].tobytes() == tensors[name].tobytes() for name in tensors)
+    legacy = to_tensors(to_tree(tensors), "legacy")
+    assert {k: v.tobytes() for k, v in legacy.items()} == {
+        k: v.tobytes() for k, v in small_tensors().items()
+    }
+
+
+def test_buffers_of_old_files_are_left_out_with_a_reason():
+    name = "vision_tower.vision_model.embeddings.position_ids"
+    assert isinstance(locate(name, "legacy"), LeftOut)
+    tensors = small_tensors()
+    assert "position_ids" not in to_tree(tensors | {name: np.arange(4)})["vision_tower"]["embeddings"]
+
+
+def test_unknown_tensors_and_missing_layers_are_listed_together():
+    tensors = small_tensors() | {"image_newline": np.zeros(3), "model.surprise": np.zeros(3)}
+    del tensors["language_model.model.layers.0.self_attn.q_proj.weight"]
+    with pytest.raises(UserError) as caught:
+        to_tree(tensors, "legacy")
+    for part in ("image_newline", "model.surprise", "self_attn/q_proj/kernel lacks layer 0"):
+        assert part in str(caught.value)
+
+
+def test_names_of_no_layout_are_refused_by_example():
+    with pytest.raises(UserError, match="first names are transformer.h.0"):
+        recognise({"transformer.h.0": np.zeros(1)})
+
+
+def test_a_parameter_that_llava_lacks_is_refused():
+    with pytest.raises(UserError, match="multi_modal_projector/resampler/queries"):
+        to_tensors({"multi_modal_projector": {"resampler": {"queries": np.zeros((2, 2))}}})

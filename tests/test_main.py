@@ -1,0 +1,69 @@
+"""The command line: what it refuses, and how."""
+
+import pytest
+
+from configs import common, phase1, phase2, phase3
+from nota_jax import main
+from nota_jax.errors import UserError
+
+
+def parse(*arguments):
+    return main.parse(["main", *arguments])
+
+
+def error_of(*arguments) -> str:
+    with pytest.raises(UserError) as caught:
+        parse(*arguments)
+    return str(caught.value)
+
+
+def test_a_configuration_is_read_with_its_size_and_overrides():
+    config, mode = parse("--config=configs/phase2.py:mini", "--config.optim.learning_rate=3e-4")
+    assert (config.size, mode) == ("mini", "train")
+    assert config.optim.learning_rate == 3e-4
+
+
+def test_an_unknown_key_is_answered_with_the_nearest_one():
+    text = error_of("--config=configs/phase2.py", "--config.optim.learning_rte=1")
+    assert "no key 'optim.learning_rte'" in text and "optim.learning_rate" in text
+
+
+def test_a_key_in_the_wrong_place_is_answered_with_its_place():
+    text = error_of("--config=configs/phase2.py", "--config.learning_rate=1")
+    assert "did you mean optim.learning_rate" in text
+
+
+def test_an_unknown_size_names_the_sizes():
+    assert "choose one of tiny, mini, 7b" in error_of("--config=configs/phase2.py:8b")
+
+
+def test_a_missing_configuration_file_names_those_that_are_there():
+    assert "configs/phase2.py" in error_of("--config=configs/phase22.py")
+
+
+def test_a_value_of_the_wrong_type_is_named():
+    text = error_of("--config=configs/phase2.py", "--config.optim.learning_rate=fast")
+    assert "fast" in text
+
+
+def test_no_configuration_at_all_names_the_choices():
+    assert "configs/phase1.py" in error_of()
+
+
+@pytest.mark.parametrize("phase", [phase1, phase2, phase3])
+@pytest.mark.parametrize("size", common.SIZES)
+def test_every_phase_has_every_size(phase, size):
+    assert phase.get_config(size).model == common.model(size)
+
+
+def test_the_papers_phases_freeze_what_the_paper_freezes():
+    assert phase1.get_config("7b").trainable == common.CONNECTOR_ONLY
+    assert phase2.get_config("7b").trainable == common.ALL_BUT_VISION
+    assert phase3.get_config("7b").trainable == common.EVERYTHING
+    assert phase3.get_config("7b,frozen_vision").trainable == common.ALL_BUT_VISION
+
+
+def test_the_papers_epochs_and_learning_rates():
+    one, two = phase1.get_config("7b"), phase2.get_config("7b")
+    assert (one.epochs, one.optim.learning_rate) == (10, 2e-4)
+    assert (two.epochs, two.optim.learning_rate) == (3, 2e-5)
