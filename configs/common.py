@@ -84,6 +84,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.trainable = EVERYTHING
     c.optim = ConfigDict(dict(learning_rate=0.0, warmup=0.03, final=0.0, weight_decay=0.0))
     c.optim.update(dict(clip_norm=1.0, b1=0.9, b2=0.999, eps=1e-8))
+    c.optim.multiplier_rules = ((r".*", 1.0),)  # on the learning rate, by parameter
     c.epochs, c.steps = 1.0, 0  # steps > 0 wins over epochs
     c.loss_chunk = 256
     c.mesh = ConfigDict(dict(data=1, fsdp=-1, tensor=1))  # -1: what is left
@@ -106,6 +107,10 @@ def from_scratch(c: ConfigDict, *, learning_rate: float, **tiny) -> ConfigDict:
         return c
     c.trainable = EVERYTHING
     c.optim.learning_rate, c.optim.b2 = learning_rate, 0.98
+    # A patch kernel adds up thousands of pixels, most of them white: steps of Adam's size there
+    # move its output by several times its own scale, and the features collapse to a constant
+    # (docs/results.md).  MoCo v3 (arXiv 2104.02057, section 4) freezes it for the same reason.
+    c.optim.multiplier_rules = ((r"vision_tower/embeddings/patch_embedding/.*", 0.02), (r".*", 1.0))
     if c.size == "tiny":
         c.update_from_flattened_dict({k.replace("__", "."): v for k, v in tiny.items()})
     return c

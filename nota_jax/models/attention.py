@@ -67,9 +67,7 @@ def _blocked(q, k, v, mask):
     length = q.shape[1]
     block = max(BLOCK, -(-length // MAX_BLOCKS))
     parts = [
-        _reference(
-            q[:, start:stop], k[:, :stop], v[:, :stop], mask[:, :, start:stop, :stop]
-        )
+        _reference(q[:, start:stop], k[:, :stop], v[:, :stop], mask[:, :, start:stop, :stop])
         for start in range(0, length, block)
         for stop in [min(start + block, length)]
     ]
@@ -94,8 +92,6 @@ def turn_mask(
 
 def cached_attention(
     q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
     prefix_k: jax.Array,
     prefix_v: jax.Array,
     own_k: jax.Array,
@@ -103,37 +99,39 @@ def cached_attention(
     prefix_mask: jax.Array,
     own_mask: jax.Array,
 ) -> jax.Array:
-    """One new token of each of Q questions reads the image's prefix, its own turn and itself.
+    """The newest token of each of Q questions reads the image's prefix and its own turn.
 
     The prefix is held once per image, however many questions read it: its keys meet Q · H / K
     queries in one matrix product.  The caches lie as the products read them, so that no step
-  transposes them.
+    transposes them.
 
     Args:
-      q: [B, Q, H, D]; k, v: [B, Q, K, D], of the new tokens.
-      prefix_k: [B, K, D, P]; prefix_v: [B, K, P, D]; own_k: [B, Q, K, D, C];
-        own_v: [B, Q, K, C, D].
+      q: [B, Q, H, D].
+      prefix_k: [B, K, D, P]; prefix_v: [B, K, P, D].
+      own_k: [B · Q, K, D, C]; own_v: [B · Q, K, C, D]; the newest token is in them.
       prefix_mask: bool [B, Q, P]; own_mask: bool [B, Q, C].
 
     Returns:
-      [B, Q, H, D] in q's dtype; softmax over all three parts together, in float32.
+      [B, Q, H, D] in q's dtype; softmax over both parts together, in float32.
     """
-    n_prefix, n_own = prefix_v.shape[2], own_v.shape[3]
-    grouped = q.reshape(*q.shape[:2], k.shape[2], -1, q.shape[-1])
+    batch, n_questions, heads, dim = q.shape
+    own_q = q.reshape(batch * n_questions, own_k.shape[1], -1, dim)
 
-    def scores(equation, keys):
-        return jnp.einsum(equation, grouped, keys, preferred_element_type=jnp.float32)
+    def by_image(x):  # [B · Q, K, H / K, …] → [B, K, Q · H / K, …]
+        x = x.reshape(batch, n_questions, *x.shape[1:]).swapaxes(1, 2)
+        return x.reshape(batch, x.shape[1], -1, x.shape[-1])
 
-    def where(mask, logits):
-        return jnp.where(mask[:, :, None, None], logits, -jnp.inf)
+    def by_question(x):  # and back
+        x = x.reshape(batch, x.shape[1], n_questions, -1, x.shape[-1]).swapaxes(1, 2)
+        return x.reshape(batch * n_questions, *x.shape[2:])
 
-    logits = [
-        where(prefix_mask, scores("bqkgd,bkdp->bqkgp", prefix_k)),
-        where(own_mask, scores("bqkgd,bqkdc->bqkgc", own_k)),
-        scores("bqkgd,bqkd->bqkg", k)[..., None],
-    ]
-    weights = jax.nn.softmax(jnp.concatenate(logits, axis=-1) * q.shape[-1] ** -0.5, axis=-1)
-    prefix, own, new = jnp.split(weights.astype(q.dtype), (n_prefix, n_prefix + n_own), axis=-1)
-    out = jnp.einsum("bqkgp,bkpd->bqkgd", prefix, prefix_v)
-    out += jnp.einsum("bqkgc,bqkcd->bqkgd", own, own_v)
-    return (out + new * v[:, :, :, None]).reshape(q.shape)
+    def product(a, b):
+        return jnp.matmul(a, b, preferred_element_type=jnp.float32)
+
+    of_prefix = by_question(product(by_image(own_q), prefix_k))
+    logits = jnp.concatenate([of_prefix, product(own_q, own_k)], axis=-1) * dim**-0.5
+    mask = jnp.concatenate([prefix_mask, own_mask], axis=-1).reshape(len(own_q), 1, 1, -1)
+    weights = jax.nn.softmax(jnp.where(mask, logits, -jnp.inf), axis=-1).astype(q.dtype)
+    prefix, own = jnp.split(weights, [prefix_mask.shape[-1]], axis=-1)
+    out = by_question(product(by_image(prefix), prefix_v)) + product(own, own_v)
+    return out.astype(q.dtype).reshape(q.shape)

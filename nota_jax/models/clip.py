@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from nota_jax.models.attention import attention
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.models.layers import scan_layers
+from nota_jax.models.layers import linear, scan_layers
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:
@@ -141,7 +141,7 @@ class SelfAttention(nn.Module):
         heads = (vision.num_attention_heads, vision.hidden_size // vision.num_attention_heads)
 
         def dense(name):
-            return nn.Dense(vision.hidden_size, name=name, **self.config.dtypes)
+            return linear(self.config, vision.hidden_size, name)
 
         q, k, v = (
             dense(name)(x).reshape(*x.shape[:2], *heads) for name in ("q_proj", "k_proj", "v_proj")
@@ -155,7 +155,6 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        vision, dtypes = self.config.vision, self.config.dtypes
-        x = nn.Dense(vision.intermediate_size, name="fc1", **dtypes)(x)
-        x = activation(vision.hidden_act)(x)
-        return nn.Dense(vision.hidden_size, name="fc2", **dtypes)(x)
+        vision = self.config.vision
+        x = linear(self.config, vision.intermediate_size, "fc1")(x)
+        return linear(self.config, vision.hidden_size, "fc2")(activation(vision.hidden_act)(x))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from nota_jax.models.attention import attention
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.models.layers import scan_layers
+from nota_jax.models.layers import linear, scan_layers
 
 
 class Connector(nn.Module):
@@ -23,17 +23,15 @@ class Connector(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
-        kind, width, dtypes = (
-            self.config.connector.kind, self.config.text.hidden_size, self.config.dtypes
-        )  # fmt: skip
-        x = nn.Dense(width, name="linear_1", **dtypes)(features)
+        kind, width = self.config.connector.kind, self.config.text.hidden_size
+        x = linear(self.config, width, "linear_1")(features)
         if kind == "mlp1":
             return x
         if kind == "resampler":
             x = Resampler(self.config, name="resampler")(x)
         else:
             x = jax.nn.gelu(x, approximate=False)
-        return nn.Dense(width, name="linear_2", **dtypes)(x)
+        return linear(self.config, width, "linear_2")(x)
 
 
 class Resampler(nn.Module):
@@ -67,7 +65,7 @@ class ResamplerLayer(nn.Module):
         heads = self.config.connector.num_attention_heads
 
         def dense(name, size=width):
-            return nn.Dense(size, name=name, **dtypes)
+            return linear(self.config, size, name)
 
         def split(x):
             return x.reshape(*x.shape[:2], heads, width // heads)

@@ -98,12 +98,10 @@ def _generate(
         """Reads token n − 1 of each answer, chooses token n."""
         n, token, ended, answers, caches = state
         positions = n_prefix + lengths + n - 1
-        masks = _visible(positions, lengths, n_prefix, n_turn, n - 1, max_new_tokens - 1, model)
-        logits, new = mistral.step(
-            model.config, decoder, layers, token, positions, caches, *masks
+        masks = _visible(positions, lengths, n_prefix, n_turn, n, max_new_tokens - 1, model)
+        logits, caches = mistral.step(
+            model.config, decoder, layers, token, positions, caches, *masks, slot=n_turn + n - 1
         )
-        slot = n_turn + n - 1
-        caches = [_append(cache, *kv, slot) for cache, kv in zip(caches, new, strict=True)]
         token = _choose(logits, sampling, n)
         answers = answers.at[..., n].set(jnp.where(ended, -1, token))
         return n + 1, token, ended | jnp.isin(token, eos), answers, caches
@@ -141,9 +139,9 @@ def _prefill(model, params, pixels, prefix, turns, lengths, n_free):
     hidden = jnp.take_along_axis(turns_hidden, last, axis=2)[:, :, 0]
 
     def split(x):
-        """[B, T, K, D] → the prefix's [B, K, P, D] and the turns' [B, Q, K, slots, D]."""
-        own = x[:, n_prefix:].reshape(batch, n_questions, n_turn, *x.shape[2:]).swapaxes(2, 3)
-        own = jnp.pad(own, ((0, 0), (0, 0), (0, 0), (0, n_free), (0, 0)))
+        """[B, T, K, D] → the prefix's [B, K, P, D] and the turns' [B · Q, K, slots, D]."""
+        own = x[:, n_prefix:].reshape(-1, n_turn, *x.shape[2:]).swapaxes(1, 2)
+        own = jnp.pad(own, ((0, 0), (0, 0), (0, n_free), (0, 0)))
         return x[:, :n_prefix].swapaxes(1, 2), own
 
     caches = []
@@ -168,15 +166,6 @@ def _visible(positions, lengths, n_prefix, n_turn, n_answered, n_free, model):
         own &= positions - slot_positions < window
         prefix &= positions - jnp.arange(n_prefix) < window
     return prefix, own
-
-
-def _append(cache: mistral.Cache, k: jax.Array, v: jax.Array, slot: jax.Array) -> mistral.Cache:
-    """The cache with the new tokens' k and v [B, Q, K, D] in one slot of their own turns."""
-    write = jax.lax.dynamic_update_slice_in_dim
-    return cache._replace(
-        own_k=write(cache.own_k, k[..., None], slot, axis=4),
-        own_v=write(cache.own_v, v[..., None, :], slot, axis=3),
-    )
 
 
 def _choose(logits: jax.Array, sampling, n: int | jax.Array) -> jax.Array:

@@ -1,15 +1,16 @@
-"""A stack of equal layers as one scanned, rematerialised module."""
+"""What all transformer layers share: linear maps, and the stack as one scanned module."""
 
 from __future__ import annotations
 
 import flax.linen as nn
 import jax
+from jax.ad_checkpoint import checkpoint_name
 
 from nota_jax.models.config import NotaGPTConfig
 
 POLICIES = {
     "full": None,  # keep the layer's input, compute the rest again
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.save_only_these_names("linear"),
 }
 
 
@@ -44,3 +45,40 @@ def scan_layers(
     return nn.map_variables(
         stack(run), "params", trans_in_fn=lambda tree: jax.tree.map(lambda p: p[:run], tree)
     )
+
+
+def linear(config: NotaGPTConfig, size: int, name: str, *, use_bias: bool = True) -> nn.Dense:
+    """x […, D] → […, size], in the configured dtypes."""
+    return nn.Dense(size, use_bias=use_bias, name=name, dot_general=_dot_general, **config.dtypes)
+
+
+def _dot_general(x: jax.Array, kernel: jax.Array, dimensions, precision=None) -> jax.Array:
+    """`lax.dot_general` as `nn.Dense` calls it: the last axis of x by the first of the kernel."""
+    del dimensions, precision  # Dense's are always these; None is the default that JAX is set to
+    # Named for the remat policy, which does not look inside a custom gradient.
+    return checkpoint_name(_matmul(x, kernel), "linear")
+
+
+@jax.custom_vjp
+def _matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x […, D] · kernel [D, E].
+
+    The gradient is JAX's own but for one thing: the kernel's is xᵀ · dy, where JAX would compute
+    (dyᵀ · x)ᵀ.  On a CPU the latter makes XLA fuse the backward pass of the activation into a
+    strided transpose of dy: 15 % of a training step (B 8, T 576, width 256, 2 cores).
+    """
+    return jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+
+
+def _matmul_forward(x, kernel):
+    return _matmul(x, kernel), (x, kernel)
+
+
+def _matmul_backward(saved, dy):
+    x, kernel = saved
+    rows = tuple(range(x.ndim - 1))
+    dx = jax.lax.dot_general(dy, kernel, (((x.ndim - 1,), (1,)), ((), ())))
+    return dx, jax.lax.dot_general(x, dy, ((rows, rows), ((), ())))
+
+
+_matmul.defvjp(_matmul_forward, _matmul_backward)

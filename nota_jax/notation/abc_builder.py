@@ -28,7 +28,7 @@ _MAX_BAR_RESTS = 99
 class _Waiting:
     """What has been read before the event that it belongs to."""
 
-    grace: list[str] = field(default_factory=list)  # note tokens
+    grace: list[tuple[Note, Fraction]] = field(default_factory=list)  # lengths as written
     slash: bool = False
     slurs: int = 0
     decorations: list[str] = field(default_factory=list)
@@ -45,7 +45,10 @@ class Builder:
         self.first_meter = self.meter = meter
         self.first_unit = self.unit = unit
         self.alters = key.alters
-        self.accidentals: dict[str, int] = {}  # of the bar: step → alter
+        # The bar's accidentals (step → alter): what the source means, and what the page shows.
+        # They differ where a barline or grace note is drawn elsewhere than it is written.
+        self.meant: dict[str, int] = {}
+        self.shown: dict[str, int] = {}
         self.bars: list[BarDraft] = []
         self.bar = BarDraft()
         self.last: Draft | None = None  # the event before, of whatever bar
@@ -72,11 +75,14 @@ class Builder:
         """The end of a source line: a system ends where a bar does.
 
         The Essen files write a barline between two bars of a line, none at the line's end: where
-        the bar is just full there, it ends.
+        the bar is just full there, it ends.  Their accidentals hold on into the next line, which
+        on a page they do not, so that they are drawn once more there.
         """
         self.joined = False
         if breaks and self.bar.events and self.bar.duration == self.meter.duration:
+            meant = self.meant
             self._close("|")
+            self.meant = meant
         if breaks and self.bars and not self.bar.events:
             self.bars[-1].line_break = True
 
@@ -85,7 +91,8 @@ class Builder:
         begun = bool(self.bars or self.bar.events)
         if isinstance(item, Key):
             same = signature(item) == signature(self.key)
-            self.key, self.alters, self.accidentals = item, item.alters, {}
+            self.key, self.alters = item, item.alters
+            self.meant, self.shown = {}, {}
             self.first_key = self.first_key if begun else item
         else:
             same = item == self.meter
@@ -196,7 +203,7 @@ class Builder:
         draft.chord_symbol = waiting.chord_symbol
         self.waiting = _Waiting(waiting.grace, waiting.slash, waiting.slurs)
         if heads:
-            draft.grace = self._grace_notes(waiting.grace, waiting.slash)
+            draft.grace = self._grace_notes(waiting)
             draft.slurs_open = waiting.slurs
             self.open_slurs += [draft] * waiting.slurs
             self.waiting = _Waiting()
@@ -221,10 +228,11 @@ class Builder:
         for text, tie in zip(heads, ties, strict=True):
             mark, step, octave, _ = pitch(text)
             place = (step, octave)
-            note = self._head(mark, step, octave)
-            if place in tied and (not mark or note.alter == tied[place]):
-                note = dataclasses.replace(note, alter=tied[place])
-                met = True
+            if place in tied and not mark:
+                note = Note(step, octave, tied[place])
+            else:
+                note = self._head(mark, step, octave)
+            met |= place in tied and note.alter == tied[place]
             draft.notes.append(dataclasses.replace(note, tie=True) if tie else note)
         draft.notes.sort(key=lambda note: (note.diatonic, note.alter))
         if tied and not met:
@@ -234,27 +242,38 @@ class Builder:
             draft.slurs_close += 1
 
     def _head(self, mark: str, step: str, octave: int) -> Note:
+        """A head as the source means it, with the accidental that the page needs."""
+        return self._drawn(self._meant(mark, step, octave))
+
+    def _meant(self, mark: str, step: str, octave: int) -> Note:
         """An accidental holds to the bar's end, for every octave (the default of ABC 2.1)."""
         if not mark:
-            return Note(step, octave, self.accidentals.get(step, self.alters[step]))
-        self.accidentals[step] = ALTERS[mark]
+            return Note(step, octave, self.meant.get(step, self.alters[step]))
+        self.meant[step] = ALTERS[mark]
         return Note(step, octave, ALTERS[mark], ALTERS[mark])
 
+    def _drawn(self, note: Note) -> Note:
+        if note.accidental is None:
+            if self.shown.get(note.step, self.alters[note.step]) == note.alter:
+                return note
+            note = dataclasses.replace(note, accidental=note.alter)
+        self.shown[note.step] = note.alter
+        return note
+
     def _grace(self, text: str) -> None:
-        """Grace notes wait for their note, over a rest or barline too, and belong to its bar."""
+        """Grace notes wait for their note, over a rest or barline too, and are drawn in its bar."""
         inner = text[1:-1]
-        found = [token.text for token in tokens(inner.removeprefix("/")) if token.kind == "note"]
+        found = [pitch(t.text) for t in tokens(inner.removeprefix("/")) if t.kind == "note"]
         if not found:
             raise FieldError("grace notes {} without a note")
-        self.waiting.grace += found
+        self.waiting.grace += [(self._meant(p.mark, p.step, p.octave), p.length) for p in found]
         self.waiting.slash |= inner.startswith("/")
 
-    def _grace_notes(self, texts: list[str], slash: bool) -> Grace | None:
+    def _grace_notes(self, waiting: _Waiting) -> Grace | None:
         """Their lengths count eighths where one stands alone, else sixteenths, whatever `L:` is."""
-        base = Fraction(1, 8) if len(texts) == 1 else Fraction(1, 16)
-        pitches = [pitch(text) for text in texts]
-        notes = tuple((self._head(p.mark, p.step, p.octave), base * p.length) for p in pitches)
-        return Grace(notes, slash) if notes else None
+        base = Fraction(1, 8) if len(waiting.grace) == 1 else Fraction(1, 16)
+        notes = tuple((self._drawn(note), base * units) for note, units in waiting.grace)
+        return Grace(notes, waiting.slash) if notes else None
 
     # --- What joins notes ---------------------------------------------------------------------
 
@@ -331,7 +350,7 @@ class Builder:
             raise FieldError(f"the bar ends before the tuplet is full ({self.tuplet_left} missing)")
         self._leave_marks()
         self.joined = False
-        self.accidentals = {}
+        self.meant, self.shown = {}, {}
         if self.bar.events:
             self.bar.barline = barline
             self.bars.append(self.bar)

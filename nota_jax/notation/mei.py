@@ -2,7 +2,8 @@
 
 Every drawn element carries an `xml:id` that says what it is, so that the drawing can be traced
 back to the tune: bar 3 is `b3`, its third event `b3e2`, that event's second chord note `b3e2n1`,
-its first grace note `b3e2g0`; what hangs on an event adds a letter and a count (`SUFFIXES`).
+its first grace note `b3e2g0`, its chord symbol `b3e2h`; with a count, `a` is an annotation, `d` a
+decoration, `s` a slur and `t` a tie that begin there, `y` a syllable.  A volta is `v` and its bar.
 Verovio's own ABC importer is not used: it ends the process on some real tunes, and drops volta
 brackets, mid-tune key changes and unclosed last bars (Verovio 6.4.1).
 """
@@ -16,12 +17,6 @@ from xml.sax.saxutils import escape
 
 from nota_jax.errors import UserError
 from nota_jax.notation.tune import Bar, Event, Key, Meter, Note, Tune
-
-# What hangs on an event: b3e2h is its chord symbol, b3e2d0 its first decoration …
-SUFFIXES = {
-    "chord symbol": "h", "annotation": "a", "decoration": "d", "lyric": "y",
-    "slur": "s", "tie": "t", "grace": "g", "note": "n",
-}  # fmt: skip
 
 ACCIDENTALS = {-2: "ff", -1: "f", 0: "n", 1: "s", 2: "x"}
 

@@ -39,7 +39,7 @@ def test_one_turn_per_row_is_plain_causal_attention():
 def test_grouped_queries_equal_repeated_keys():
     q, k, v = random(2, 10, 6, 8), random(2, 10, 2, 8, seed=1), random(2, 10, 2, 8, seed=2)
     turn_ids, positions = (jnp.repeat(x, 2, axis=0) for x in (TURNS, POSITIONS))
-    out = attention(q, k, v, turn_ids=turn_ids, positions=positions)
+    out = jax.jit(attention)(q, k, v, turn_ids=turn_ids, positions=positions)
     k, v = (np.repeat(x, 3, axis=2) for x in (k, v))
     scores = np.einsum("bthd,bshd->bhts", q, k) / 8**0.5
     scores = np.where(turn_mask(turn_ids, positions), scores, -np.inf)
@@ -71,7 +71,7 @@ def test_padding_gives_numbers_and_gradients_without_nan():
         return attention(q, k, v, turn_ids=turn_ids, positions=POSITIONS).sum()
 
     inputs = [random(1, 10, 2, 4, seed=i) for i in range(3)]
-    value, gradients = jax.value_and_grad(total, argnums=(0, 1, 2))(*inputs)
+    value, gradients = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(*inputs)
     np.testing.assert_allclose(value, inputs[2].sum(), rtol=1e-5)  # each reads its own value
     assert all(np.isfinite(g).all() for g in gradients)
 
@@ -85,28 +85,24 @@ def test_softmax_is_in_float32_under_bfloat16():
 
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (4, 1)])
 def test_a_cached_token_sees_what_the_row_would_show_it(heads):
-    """Q = 2 questions, prefix of 3, turns of 4 and 2 tokens in 5 slots, one new token each."""
+    """2 questions on a prefix of 3; their turns fill 4 and 2 of 5 slots."""
     h, kh = heads
-    prefix, turns = 3, (4, 2)
+    lengths = (4, 2)
     q = random(1, 2, h, 8)
-    k, v = random(1, 2, kh, 8, seed=1), random(1, 2, kh, 8, seed=2)
-    prefix_k, prefix_v = random(1, kh, prefix, 8, seed=3), random(1, kh, prefix, 8, seed=4)
-    own_k, own_v = random(1, 2, kh, 5, 8, seed=5), random(1, 2, kh, 5, 8, seed=6)
-    own_mask = jnp.arange(5) < jnp.array(turns)[None, :, None]
-    out = cached_attention(
-        q, k, v, prefix_k.swapaxes(-1, -2), prefix_v, own_k.swapaxes(-1, -2), own_v,
-        jnp.ones((1, 2, prefix), bool), own_mask,
+    prefix_k, prefix_v = random(1, kh, 3, 8, seed=1), random(1, kh, 3, 8, seed=2)
+    own_k, own_v = random(2, kh, 5, 8, seed=3), random(2, kh, 5, 8, seed=4)
+    own_mask = jnp.arange(5) < jnp.array(lengths)[None, :, None]
+    out = jax.jit(cached_attention)(
+        q, prefix_k.swapaxes(-1, -2), prefix_v, own_k.swapaxes(-1, -2), own_v,
+        jnp.ones((1, 2, 3), bool), own_mask,
     )  # fmt: skip
 
-    def row(prefix, own, new, i):  # [1, S, K, D] as `attention` takes it
-        parts = [prefix, own[:, i, :, : turns[i]], new[:, i, :, None]]
-        return jnp.concatenate(parts, axis=2).swapaxes(1, 2)
+    def row(prefix, own, i):  # [1, S, K, D] as `attention` takes it
+        return np.concatenate([prefix, own[i : i + 1, :, : lengths[i]]], axis=2).swapaxes(1, 2)
 
     for i in range(2):
-        keys, values = row(prefix_k, own_k, k, i), row(prefix_v, own_v, v, i)
-        np.testing.assert_allclose(
-            out[:, i : i + 1], attention(q[:, i : i + 1], keys, values), atol=1e-6
-        )
+        expected = attention(q[:, i : i + 1], row(prefix_k, own_k, i), row(prefix_v, own_v, i))
+        np.testing.assert_allclose(out[:, i : i + 1], expected, atol=1e-6)
 
 
 def test_unknown_implementation_is_refused_with_the_choices():

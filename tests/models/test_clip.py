@@ -21,9 +21,10 @@ def test_every_layer_equals_transformers(hidden_act):
     model = hf_llava(config)
     params = params_of(model)["vision_tower"]["encoder"]["layers"]
     x = np.random.default_rng(0).normal(size=(2, 17, 32)).astype(np.float32)
+    apply = jax.jit(clip.Layer(config).apply)
     for i, layer in enumerate(model.model.vision_tower.encoder.layers):
         theirs = layer(torch.tensor(x), attention_mask=None)
-        ours, _ = clip.Layer(config).apply({"params": jax.tree.map(lambda p: p[i], params)}, x)  # noqa: B023
+        ours, _ = apply({"params": jax.tree.map(lambda p: p[i], params)}, x)  # noqa: B023
         assert max_difference(ours, theirs) <= 1e-5
         x = np.asarray(ours)
 
@@ -32,28 +33,13 @@ def test_every_layer_equals_transformers(hidden_act):
 def test_features_are_the_configured_hidden_state_without_cls(reference, feature_layer):
     params, pixels, states = reference
     config = tiny(vision={"feature_layer": feature_layer})
-    ours = clip.VisionTower(config).apply({"params": params}, pixels)
+    ours = jax.jit(clip.VisionTower(config).apply)({"params": params}, pixels)
     assert ours.shape == (2, config.vision.num_patches, 32)
     assert max_difference(ours, states[feature_layer][:, 1:]) <= 1e-5
 
 
-@pytest.mark.parametrize("remat", ["full", "dots"])
-def test_rematerialisation_changes_no_feature_and_no_gradient(reference, remat):
-    params, pixels, _ = reference
-
-    def run(config):
-        def total(params):
-            return (clip.VisionTower(config).apply({"params": params}, pixels) ** 2).mean()
-
-        return jax.value_and_grad(total)(params)
-
-    plain, again = run(tiny()), run(tiny(remat=remat))
-    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
-
-
 def test_layers_behind_the_features_exist_but_are_never_computed(reference):
-    params, pixels, states = reference
+    params, pixels, _ = reference
     tower = clip.VisionTower(tiny())
     fresh = jax.eval_shape(tower.init, jax.random.key(0), pixels)["params"]
     assert fresh["encoder"]["layers"]["mlp"]["fc1"]["kernel"].shape == (3, 32, 64)

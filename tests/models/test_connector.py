@@ -33,22 +33,24 @@ def test_resampler_gives_as_many_tokens_as_queries_and_reads_every_feature(featu
     config = tiny(connector={"kind": "resampler", "num_queries": 5, "num_attention_heads": 4})
     assert config.num_image_tokens == 5
     connector = Connector(config)
-    params = connector.init(jax.random.key(0), features)["params"]
-    assert connector.apply({"params": params}, features).shape == (2, 5, 48)
+    params = jax.jit(connector.init)(jax.random.key(0), features)
 
     def total(features):
-        return (connector.apply({"params": params}, features) ** 2).sum()
+        out = connector.apply(params, features)
+        return (out**2).sum(), out.shape
 
-    read = np.abs(jax.grad(total)(features)).sum(-1)
-    assert (read > 0).all()
+    read, shape = jax.jit(jax.grad(total, has_aux=True))(features)
+    assert shape == (2, 5, 48)
+    assert (np.abs(read).sum(-1) > 0).all()
 
 
 def test_resampler_does_not_care_about_the_order_of_the_features(features):
     """Positions are the vision tower's business: they are in the features already."""
     config = tiny(connector={"kind": "resampler", "num_attention_heads": 4})
     connector = Connector(config)
-    params = connector.init(jax.random.key(0), features)
-    forward, backward = (connector.apply(params, x) for x in (features, features[:, ::-1]))
+    params = jax.jit(connector.init)(jax.random.key(0), features)
+    apply = jax.jit(connector.apply)
+    forward, backward = (apply(params, x) for x in (features, features[:, ::-1]))
     np.testing.assert_allclose(forward, backward, rtol=1e-5, atol=1e-5)
 
 

@@ -40,11 +40,10 @@ def test_every_layer_and_the_logits_equal_transformers(variant):
         theirs = model(input_ids=torch.tensor(tokens)).logits
 
     assert len(states) == config.text.num_hidden_layers
+    apply = jax.jit(mistral.Layer(config, keep_kv=False).apply)
     for i, (before, after) in enumerate(states):
         layer_params = jax.tree.map(lambda p: p[i], params["model"]["layers"])  # noqa: B023
-        ours, _ = mistral.Layer(config, keep_kv=False).apply(
-            {"params": layer_params}, jnp.asarray(before.numpy()), scope(config, length)
-        )
+        ours, _ = apply({"params": layer_params}, before.numpy(), scope(config, length))
         assert max_difference(ours, after) <= 1e-5
 
     def whole(module):
@@ -63,8 +62,8 @@ def test_the_sliding_window_changes_the_result():
     for window in (None, 6, 21):
         config = tiny(text={"sliding_window": window})
         layer = mistral.Layer(config, keep_kv=False)
-        params = layer.init(jax.random.key(0), x, scope(config, 21))
-        outputs.append(layer.apply(params, x, scope(config, 21))[0])
+        params = jax.jit(layer.init)(jax.random.key(0), x, scope(config, 21))
+        outputs.append(jax.jit(layer.apply)(params, x, scope(config, 21))[0])
     np.testing.assert_array_equal(outputs[0][:, :6], outputs[1][:, :6])
     assert np.abs(outputs[0] - outputs[1])[:, 6:].max() > 1e-3
     np.testing.assert_array_equal(outputs[0], outputs[2])

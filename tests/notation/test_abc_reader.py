@@ -159,7 +159,13 @@ def test_graces_count_eighths_alone_and_sixteenths_together():
     assert [length for _, length in events("{g2fe}A|")[0].grace.notes] == [
         Fraction(1, 8), Fraction(1, 16), Fraction(1, 16)
     ]  # fmt: skip
-    assert events("A{B}|c|")[1].grace is not None  # before a barline they go to the next note
+
+
+def test_graces_before_a_barline_go_to_the_next_note_and_leave_its_bar_as_it_was_meant():
+    first, second = (event.notes[0] for event in events("^cd{^gc}|gg|")[2:])
+    grace = events("^cd{^gc}|gg|")[2].grace
+    assert [(note.alter, note.accidental) for note, _ in grace.notes] == [(1, 1), (1, 1)]
+    assert [(note.alter, note.accidental) for note in (first, second)] == [(0, 0), (0, None)]
 
 
 def test_beams_join_short_notes_without_a_space():
@@ -226,6 +232,13 @@ def test_a_line_that_ends_with_a_full_bar_ends_it():
     read = tune("A4B4 | c8\nd8 | e4\nf4", "M:4/4\nL:1/8\nK:C")
     assert write_body(read) == "A2 B2|c4|\nd4|e2 f2|]"
     assert read.line_breaks == (1,)
+
+
+def test_an_accidental_that_holds_on_over_such_a_line_end_is_drawn_again():
+    read = tune("_B4B4-\nB4 B4|B8|_B8\n=B8\nB8", "M:4/4\nL:1/8\nK:C")
+    heads = [note for event in read.events for note in event.notes]
+    assert [note.alter for note in heads] == [-1, -1, -1, -1, 0, -1, 0, 0]
+    assert [note.accidental for note in heads] == [-1, None, None, -1, None, -1, 0, None]
 
 
 def test_keys_meters_and_units_change_where_they_stand():
