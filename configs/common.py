@@ -70,7 +70,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.data = ConfigDict()
     c.data.dir = f"data/{size}"
     # What is built where data.dir is not there yet: arguments of nota_jax.data.build.
-    c.data.build = ConfigDict(dict(limit=2000 if tiny else 0, variants=1 if tiny else 4))
+    c.data.build = ConfigDict(dict(limit=1200 if tiny else 0, variants=1 if tiny else 4))
     c.data.build.update(dict(corpora=(), seed=0, workers=0))  # none: all corpora; 0: all cores
     c.data.tasks, c.data.subtasks = (), ()  # no subtasks: all of them
     c.data.shares = ConfigDict()  # subtask: share of the pages that ask it, 1 where it is not named
@@ -106,6 +106,7 @@ def from_scratch(c: ConfigDict, *, learning_rate: float, **tiny) -> ConfigDict:
     if c.size == "7b":
         return c
     c.trainable = EVERYTHING
+    c.data.template = "mistral_instruct"  # the decoder has yet to learn where an answer ends
     c.optim.learning_rate, c.optim.b2 = learning_rate, 0.98
     # A patch kernel adds up thousands of pixels, most of them white: steps of Adam's size there
     # move its output by several times its own scale, and the features collapse to a constant
