@@ -2,8 +2,8 @@
 
 Each row of a table is (tensor name, path, transform) within one component of the model; `{}` in
 a name is the layer's number, which becomes an index into axis 0 of the stacked parameter.  A
-layout says under which prefix each component is found.  `shared facts`: every released version
-of transformers reads the legacy layout, so that is what we write.
+layout says under which prefix each component is found.  The legacy layout is the one that
+transformers 4.46, 4.57 and 5.x all read, so it is the one we write.
 
 Weights stay numpy arrays here; which tensors a file holds, in which order they stream, and where
 they land on a mesh is for `from_hf` and `to_hf`.

@@ -27,7 +27,7 @@ MODES = ("train", "evaluate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status: 0, 2 after a mistake, 130 after an interruption."""
+    """The command line; returns the exit status: 0, 2 (a mistake) or 130 (interrupted)."""
     quiet()
     argv = sys.argv if argv is None else argv
     if {"-h", "--help"} & set(argv[1:]):
@@ -97,7 +97,9 @@ def _explain(argv: Sequence[str], error: Exception) -> str:
                 last = match[1].rsplit(".", 1)[-1]
                 near = difflib.get_close_matches(match[1], sorted(keys), n=2, cutoff=0.6)
                 near = [k for k in sorted(keys) if k.rsplit(".", 1)[-1] == last] or near
-                hint = f"did you mean {' or '.join(near)}" if near else "it has " + ", ".join(config)
+                hint = "did you mean " + " or ".join(near)
+                if not near:
+                    hint = "it has " + ", ".join(config)
                 return f"the configuration has no key {match[1]!r}: {hint}"
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[-1].removeprefix("ValueError: ")

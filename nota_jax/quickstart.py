@@ -110,10 +110,11 @@ def summary(results: list[dict[str, Any]]) -> str:
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))])
-        for row in rows
-    ]
+    lines = []
+    for first, *others in rows:
+        right = (cell.rjust(w) for cell, w in zip(others, widths[1:], strict=True))
+        lines.append("  ".join([first.ljust(widths[0]), *right]))
+    return lines
 
 
 if __name__ == "__main__":

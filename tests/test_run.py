@@ -9,12 +9,16 @@ from nota_jax import run
 from nota_jax.data.pages import Settings
 from nota_jax.errors import UserError
 
-SCALE = "".join(f"X:{i}\nT:Scale {i}\nM:4/4\nL:1/8\nK:{key}\n{body}|]\n\n" for i, (key, body) in enumerate(
-    (key, " ".join(notes[shift:] + notes[:shift]) + "|" + "C2 D2 E2 F2|" * (shift + 1) + "G4 G4")
-    for notes in ["CDEF GABc".split()[0:1] + list("DEFGABc")]
+NOTES = list("CDEFGABc")
+TUNES = [
+    (key, " ".join(NOTES[shift:] + NOTES[:shift]) + "|" + "C2 D2 E2 F2|" * (shift + 1) + "G4 G4")
     for key in ("G", "D", "Am", "F")
     for shift in range(6)
-))  # fmt: skip
+]
+SCALE = "".join(
+    f"X:{i}\nT:Scale {i}\nM:4/4\nL:1/8\nK:{key}\n{body}|]\n\n"
+    for i, (key, body) in enumerate(TUNES)
+)
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ class PipelineConfig:
       gradient accumulation steps).
     lengths: the static lengths T, any order; a row takes the smallest that holds it, and turns
       that do not fit the largest are dropped and counted.
-    template, turns_per_row, subtasks, shares: see `rows.RowSettings`; image_mode: see `images.load`.
+    template, turns_per_row, subtasks, shares: see `rows.RowSettings`; image_mode: `images.load`.
     threads: that read ahead (0 reads in the caller's); prefetch: batches that wait ready.
     """
 

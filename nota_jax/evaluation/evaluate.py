@@ -196,7 +196,9 @@ def _answer(
             continue
         # Static shapes: every batch of a kind has the same number of places for questions.
         places = max(len(FIELDS) if short else 1, *map(len, asked))
-        longest = max(len(page.prompts[n]) for page, ns in zip(pages, asked, strict=True) for n in ns)
+        longest = max(
+            len(page.prompts[n]) for page, ns in zip(pages, asked, strict=True) for n in ns
+        )
         turns = np.full((len(pixels), places, longest), tokenizer.pad_token_id, np.int32)
         lengths = np.zeros((len(pixels), places), np.int32)
         for i, (page, numbers) in enumerate(zip(pages, asked, strict=True)):

@@ -42,7 +42,10 @@ def table(scores: dict) -> str:
     cells = [header, *(row[:4] for row in _rows(scores["all"]))]
     widths = [max(len(row[i]) for row in cells) for i in range(4)]
     lines = [
-        row[0].ljust(widths[0]) + "".join(f"  {x.rjust(w)}" for x, w in zip(row[1:], widths[1:]))
+        "  ".join(
+            [row[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        )
         for row in cells
     ]
     for region, figures in scores["regions"].items():

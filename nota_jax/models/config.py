@@ -170,7 +170,7 @@ class NotaGPTConfig:
             }
             return cls(**built)
         except TypeError as error:  # names the missing or the unknown field
-            raise UserError(f"the model's configuration is incomplete or has extra fields: {error}")
+            raise UserError(f"the model's configuration does not fit: {error}") from error
 
 
 def _require_divisible(name: str, value: int, by: str, divisor: int) -> None:

@@ -73,10 +73,19 @@ def generate(
         )
     if temperature and rng is None:
         raise UserError("sampling (temperature > 0) needs rng, e.g. jax.random.key(0)")
-    padding = max(-turn_tokens.shape[2] % TURN_BUCKET, 0)
-    sampling = (jnp.float32(temperature), jnp.float32(top_p), rng) if temperature else None
+    config, prefix_tokens = model.config, np.asarray(prefix_tokens)
+    n_image = (prefix_tokens == config.image_token_id).sum(1)
+    if (n_image != config.num_image_tokens).any():
+        raise UserError(
+            f"the prefix holds {n_image.min()} to {n_image.max()} image tokens; this model's "
+            f"images take {config.num_image_tokens}"
+        )
+    padding = -turn_tokens.shape[2] % TURN_BUCKET
+    sampling = None
+    if temperature:
+        sampling = jnp.float32(temperature), None if top_p == 1 else jnp.float32(top_p), rng
     tokens, lengths = _generate(
-        model, params, pixels, jnp.asarray(prefix_tokens),
+        model, params, pixels, prefix_tokens,
         np.pad(turn_tokens, ((0, 0), (0, 0), (0, padding))), turn_lengths, sampling,
         max_new_tokens=max_new_tokens, eos_ids=tuple(eos_ids),
     )  # fmt: skip
@@ -173,7 +182,9 @@ def _choose(logits: jax.Array, sampling, n: int | jax.Array) -> jax.Array:
     if sampling is None:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
     temperature, top_p, rng = sampling
-    logits = keep_top_p(logits / temperature, top_p)
+    logits = logits / temperature
+    if top_p is not None:
+        logits = keep_top_p(logits, top_p)
     return jax.random.categorical(jax.random.fold_in(rng, n), logits).astype(jnp.int32)
 
 

@@ -184,7 +184,7 @@ class Layer(nn.Module):
     """Pre-norm layer: x [B, T, D] → ([B, T, D], what `keep_kv` keeps).
 
     Kept are the tokens' rotated (k, v), or the `Cache` with them appended.
-    """""
+    """
 
     config: NotaGPTConfig
     keep_kv: bool

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from conversion.names import LAYOUTS, LeftOut, locate, recognise, to_tensors, to_tree
 from nota_jax.errors import UserError
 

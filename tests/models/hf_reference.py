@@ -5,9 +5,11 @@ import dataclasses
 import jax
 import numpy as np
 import torch
+from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, MistralConfig
+
 from conversion.names import to_tree
 from nota_jax.models.config import ConnectorConfig, NotaGPTConfig, TextConfig, VisionConfig
-from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, MistralConfig
+from nota_jax.models.notagpt import init_params
 
 IMAGE = 7
 TINY = NotaGPTConfig(
@@ -71,6 +73,20 @@ def params_of(model: torch.nn.Module) -> dict:
     """Our parameter tree with the weights of an in-memory transformers model."""
     tensors = {name: value.detach().numpy() for name, value in model.named_parameters()}
     return jax.tree.map(jax.numpy.asarray, to_tree(tensors, "transformers-5"))
+
+
+def random_params(config: NotaGPTConfig, seed: int = 0) -> dict:
+    """The model's parameters filled by numpy, which compiles nothing."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+
+    def fill(path, leaf):
+        noise = rng.normal(size=leaf.shape).astype(leaf.dtype)
+        if path[-1].key == "kernel":
+            return noise / np.prod(leaf.shape[-2:-1]) ** 0.5
+        return 1 + 0.2 * noise if path[-1].key == "scale" else 0.2 * noise
+
+    return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
 def random_inputs(

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from nota_jax.errors import UserError
 from nota_jax.models.attention import attention, cached_attention, turn_mask
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from hf_reference import hf_llava, max_difference, params_of, random_inputs, tiny, to_torch_pixels
+
 from nota_jax.models import clip
 
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from hf_reference import hf_llava, max_difference, params_of, tiny
+
 from nota_jax.errors import UserError
 from nota_jax.models.connector import Connector
 

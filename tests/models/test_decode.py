@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from hf_reference import hf_llava, params_of, random_inputs, tiny, to_torch_pixels
+
 from nota_jax.errors import UserError
 from nota_jax.models.decode import generate, keep_top_p
 from nota_jax.models.notagpt import NotaGPT
@@ -19,26 +20,31 @@ def questions(config, seed=0):
     return pixels, tokens, turns
 
 
-@pytest.fixture(scope="module")
-def setting():
-    # The window is shorter than prompt and answer together: it matters in prefill and steps.
-    config = tiny(text={"sliding_window": 9})
+def greedy_setting(sliding_window):
+    config = tiny(text={"sliding_window": sliding_window})
     reference = hf_llava(config)
     with torch.no_grad():  # an answer never holds the image token, whose logit is now 0
         reference.lm_head.weight[config.image_token_id] = 0
     params, inputs = params_of(reference), questions(config)
-    free = generate(
-        NotaGPT(config), params, *inputs, LENGTHS, max_new_tokens=NEW, eos_ids=NO_EOS
-    )
+    free = generate(NotaGPT(config), params, *inputs, LENGTHS, max_new_tokens=NEW, eos_ids=NO_EOS)
     return config, reference, params, inputs, free
+
+
+@pytest.fixture(scope="module")
+def setting():
+    """A window shorter than prompt and answer together: it matters in prefill and steps."""
+    return greedy_setting(sliding_window=9)
 
 
 def each_question():
     return [(b, q) for b in range(2) for q in range(3) if LENGTHS[b, q]]
 
 
-def test_greedy_answers_equal_transformers_generate(setting):
-    config, reference, _, (pixels, prefix, turns), answers = setting
+@pytest.mark.parametrize("sliding_window", [9, None])
+def test_greedy_answers_equal_transformers_generate(sliding_window, request):
+    windowed = sliding_window == 9
+    given = request.getfixturevalue("setting") if windowed else greedy_setting(None)
+    _, reference, _, (pixels, prefix, turns), answers = given
     for b, q in each_question():
         prompt = np.concatenate([prefix[b], turns[b, q, : LENGTHS[b, q]]])[None]
         with torch.no_grad():
@@ -69,9 +75,7 @@ def test_greedy_answers_equal_teacher_forced_argmax(setting):
 def test_an_answer_stops_at_end_of_sequence_and_an_absent_question_has_none(setting):
     config, _, params, inputs, free = setting
     eos = tuple(int(free.tokens[b, q, 4]) for b, q in [(0, 0), (1, 2)])
-    answers = generate(
-        NotaGPT(config), params, *inputs, LENGTHS, max_new_tokens=NEW, eos_ids=eos
-    )
+    answers = generate(NotaGPT(config), params, *inputs, LENGTHS, max_new_tokens=NEW, eos_ids=eos)
     assert answers.lengths[0, 2] == 0 and (answers.tokens[0, 2] == -1).all()
     for b, q in each_question():
         ends = np.flatnonzero(np.isin(free.tokens[b, q], eos))
@@ -116,6 +120,15 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_it():
         [False, True, False, False], [False, True, False, True], [False, True, True, True],
         [True, True, True, True],
     ]  # fmt: skip
+
+
+def test_a_prefix_with_another_number_of_image_tokens_is_refused():
+    pixels, prefix, turns = questions(tiny())
+    with pytest.raises(UserError, match="holds 15 to 15 image tokens; .* take 16"):
+        generate(
+            NotaGPT(tiny()), {}, pixels, prefix[:, :-1], turns, LENGTHS,
+            max_new_tokens=1, eos_ids=(2,),
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

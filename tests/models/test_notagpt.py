@@ -5,16 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from conversion.names import to_tensors
 from flax.traverse_util import flatten_dict
 from hf_reference import (
     hf_llava,
     max_difference,
     params_of,
     random_inputs,
+    random_params,
     tiny,
     to_torch_pixels,
 )
+
+from conversion.names import to_tensors
 from nota_jax.errors import UserError
 from nota_jax.models.config import NotaGPTConfig, TextConfig, VisionConfig
 from nota_jax.models.layers import linear
@@ -69,16 +71,14 @@ def test_llava_logits_equal_transformers(text):
 TURNS = (5, 9, 2)  # tokens of three turns about each image
 
 
-def shared_and_separate(config):
-    """The same questions as rows of three turns (padded) and as rows of one."""
+def shared_row(config) -> dict[str, np.ndarray]:
+    """A batch of two images with three turns each, and padding at the end."""
     pixels, tokens = random_inputs(config, batch=2, text=sum(TURNS) + 4)
     prefix = tokens.shape[1] - sum(TURNS) - 4
     turn_ids, positions = np.full(tokens.shape, -1), np.zeros(tokens.shape, int)
     turn_ids[:, :prefix], positions[:, :prefix] = 0, np.arange(prefix)
     # A target is the next token of the same turn; the last one of a turn predicts token 2.
     targets, weights = np.zeros(tokens.shape, int), np.zeros(tokens.shape, np.float32)
-    rows = {"pixels": [], "tokens": [], "turn_ids": [], "positions": [], "targets": [],
-            "weights": []}  # fmt: skip
     start = prefix
     for turn, length in enumerate(TURNS, 1):
         here = slice(start, start + length)
@@ -87,31 +87,18 @@ def shared_and_separate(config):
         targets[:, start + length - 1] = 2
         weights[:, start + length // 2 : start + length] = 1
         start += length
-    shared = dict(pixels=pixels, tokens=tokens, turn_ids=turn_ids, positions=positions,
-                  targets=targets, weights=weights)  # fmt: skip
-    start, longest = prefix, prefix + max(TURNS)
-    for length in TURNS:
-        keep = np.r_[:prefix, start : start + length]
-        pad = ((0, 0), (0, longest - len(keep)))
-        rows["pixels"].append(pixels)
-        for key, value in shared.items():
-            if key != "pixels":
-                fill = -1 if key == "turn_ids" else 0
-                rows[key].append(np.pad(value[:, keep], pad, constant_values=fill))
-        start += length
-    separate = {key: np.concatenate(value) for key, value in rows.items()}
-    return shared, separate
+    return dict(pixels=pixels, tokens=tokens, turn_ids=turn_ids, positions=positions,
+                targets=targets, weights=weights)  # fmt: skip
 
 
-def loss_and_gradient(config):
-    @jax.jit
-    @jax.value_and_grad
-    def loss(params, pixels, tokens, turn_ids, positions, targets, weights):
-        logits = NotaGPT(config).apply({"params": params}, pixels, tokens, turn_ids, positions)
-        log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1)
-        return -(log_probs[..., 0] * weights).sum() / weights.sum()
-
-    return loss
+def separate_row(shared: dict[str, np.ndarray], turn: int) -> dict[str, np.ndarray]:
+    """The same batch with one of the turns behind the prefix, padded to the same length."""
+    keep = np.flatnonzero(np.isin(shared["turn_ids"][0], (0, turn)))
+    row = {"pixels": shared["pixels"]}
+    for key in ("tokens", "turn_ids", "positions", "targets", "weights"):
+        row[key] = np.full_like(shared[key], -1 if key == "turn_ids" else 0)
+        row[key][:, : len(keep)] = shared[key][:, keep]
+    return row
 
 
 @pytest.mark.parametrize(
@@ -125,14 +112,23 @@ def loss_and_gradient(config):
 def test_turns_on_one_prefix_train_like_separate_rows(variant):
     """Loss and every gradient, vision tower included; fp32, relative 1e-5."""
     config = tiny(**variant)
-    params = init_params(config, jax.random.key(0))
-    shared, separate = shared_and_separate(config)
-    assert separate["tokens"].shape[0] == 6 and shared["tokens"].shape[0] == 2
 
-    one, ones_gradient = loss_and_gradient(config)(params, *shared.values())
-    many, manys_gradient = loss_and_gradient(config)(params, *separate.values())
-    np.testing.assert_allclose(one, many, rtol=1e-5)
-    ones, manys = flatten_dict(ones_gradient, sep="/"), flatten_dict(manys_gradient, sep="/")
+    @jax.jit
+    @jax.value_and_grad
+    def summed_loss(params, pixels, tokens, turn_ids, positions, targets, weights):
+        logits = NotaGPT(config).apply({"params": params}, pixels, tokens, turn_ids, positions)
+        log_probs = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1)
+        return -(log_probs[..., 0] * weights).sum()
+
+    params, shared = random_params(config), shared_row(config)
+    rows = [separate_row(shared, turn) for turn in (1, 2, 3)]
+    assert sum(row["weights"].sum() for row in rows) == shared["weights"].sum()
+
+    one, ones = summed_loss(params, **shared)
+    parts = [summed_loss(params, **row) for row in rows]
+    np.testing.assert_allclose(one, sum(loss for loss, _ in parts), rtol=1e-5)
+    ones = flatten_dict(ones, sep="/")
+    manys = flatten_dict(jax.tree.map(lambda *g: sum(g), *(grad for _, grad in parts)), sep="/")
     for path, expected in manys.items():
         size = np.abs(expected).max()
         if path.endswith("k_proj/bias"):
@@ -145,9 +141,8 @@ def test_turns_on_one_prefix_train_like_separate_rows(variant):
 
 def test_another_turn_or_padding_never_changes_a_turn():
     config = tiny()
-    params = init_params(config, jax.random.key(0))
-    shared, _ = shared_and_separate(config)
-    pixels, tokens, turn_ids, positions = list(shared.values())[:4]
+    params = random_params(config)
+    pixels, tokens, turn_ids, positions = list(shared_row(config).values())[:4]
     run = jax.jit(NotaGPT(config).apply)
     before = run({"params": params}, pixels, tokens, turn_ids, positions)
     others = (turn_ids == 2) | (turn_ids == -1)
@@ -156,23 +151,7 @@ def test_another_turn_or_padding_never_changes_a_turn():
     assert np.abs(before - after)[turn_ids == 2].max() > 1e-3
 
 
-# Rematerialisation -------------------------------------------------------------------------------
-
-
-def test_rematerialisation_saves_memory_and_changes_no_gradient():
-    shared, _ = shared_and_separate(tiny())
-    params = init_params(tiny(), jax.random.key(0))
-    gradients, memory = {}, {}
-    for remat in ("none", "dots", "full"):
-        step = loss_and_gradient(tiny(remat=remat)).lower(params, *shared.values()).compile()
-        gradients[remat] = flatten_dict(step(params, *shared.values())[1], sep="/")
-        memory[remat] = step.memory_analysis().temp_size_in_bytes
-    assert memory["none"] > memory["dots"] > memory["full"]
-    for remat in ("dots", "full"):
-        for path, expected in gradients["none"].items():
-            if not path.endswith("k_proj/bias"):  # exactly zero but for rounding, see above
-                size = np.abs(expected).max()
-                assert np.abs(gradients[remat][path] - expected).max() <= 1e-5 * size, path
+# Parts -------------------------------------------------------------------------------------------
 
 
 def test_the_linear_maps_gradient_is_the_plain_products():
@@ -190,9 +169,6 @@ def test_the_linear_maps_gradient_is_the_plain_products():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-# Parts -------------------------------------------------------------------------------------------
-
-
 def test_image_features_take_the_image_tokens_places_in_order():
     is_image = jnp.array([[0, 1, 1, 0, 1], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]], bool)
     features = jnp.arange(1.0, 10).reshape(3, 3, 1)
@@ -205,7 +181,7 @@ def test_image_features_take_the_image_tokens_places_in_order():
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_head_kernel_is_what_logits_multiplies_with(tied):
     config = tiny(text={"tie_word_embeddings": tied})
-    params = init_params(config, jax.random.key(0))
+    params = random_params(config)
     hidden = np.random.default_rng(0).normal(size=(2, 3, 48)).astype(np.float32)
     logits = NotaGPT(config).apply({"params": params}, hidden, method="logits")
     np.testing.assert_allclose(logits, hidden @ NotaGPT.head_kernel(params), atol=1e-5)
@@ -213,7 +189,7 @@ def test_the_head_kernel_is_what_logits_multiplies_with(tied):
 
 def test_parameters_and_activations_have_the_configured_dtypes():
     config = tiny(dtype="bfloat16", param_dtype="bfloat16")
-    params = init_params(config, jax.random.key(0))
+    params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("bfloat16")}
     pixels, tokens = random_inputs(config)
 
@@ -251,5 +227,3 @@ def test_an_unknown_field_is_refused_by_name():
     values["text"]["sliding"] = values["text"].pop("sliding_window")
     with pytest.raises(UserError, match="sliding"):
         NotaGPTConfig.from_dict(values)
-
-
