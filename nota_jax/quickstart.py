@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nota_jax.errors import UserError
+from nota_jax.evaluation.report import aligned
 from nota_jax.main import quiet
 
 PHASES = {1: "alignment", 2: "extraction", 3: "analysis"}
@@ -80,7 +81,7 @@ def summary(results: list[dict[str, Any]]) -> str:
          f"{r['seconds']['train']:.0f}", f"{r['seconds']['evaluate']:.0f}")
         for r in results
     ]  # fmt: skip
-    lines += _aligned([head, *rows])
+    lines += aligned([head, *rows])
     extraction = next(r for r in results if r["phase"] == 2)["scores"]
     rows = [("extraction (phase 2)", "model", "majority", "difference", "asked")]
     for field, rate in extraction["extraction_rate"].items():
@@ -89,14 +90,14 @@ def summary(results: list[dict[str, Any]]) -> str:
             (field, f"{100 * rate['value']:.1f} %", f"{100 * base:.1f} %",
              f"{100 * (rate['value'] - base):+.1f}", str(rate["asked"]))
         )  # fmt: skip
-    lines += ["", *_aligned(rows)]
+    lines += ["", *aligned(rows)]
     rows = [("transcription", "Levenshtein", "empty answer", "asked")]
     for r in results[:2]:
         for name, d in r["scores"]["levenshtein"].items():
             label = "whole ABC" if name == "abc" else "highlighted bars"
             row = (f"{d['mean']:.1f}", f"{d['mean_length']:.1f}", str(d["asked"]))
             rows.append((f"{label} (phase {r['phase']})", *row))
-    lines += ["", *_aligned(rows)]
+    lines += ["", *aligned(rows)]
     seconds = sum(sum(r["seconds"].values()) for r in results)
     built = results[0]["seconds"]["prepare"]
     lines += ["", f"{seconds / 60:.1f} minutes in all, {built:.0f} s of them for the dataset"]
@@ -106,15 +107,6 @@ def summary(results: list[dict[str, Any]]) -> str:
         where = f"{r['run_dir']}/checkpoints, {r['run_dir']}/evaluation_test/predictions.jsonl"
         lines.append(f"phase {r['phase']}      {where}")
     return "\n".join(lines)
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        right = (cell.rjust(w) for cell, w in zip(others, widths[1:], strict=True))
-        lines.append("  ".join([first.ljust(widths[0]), *right]))
-    return lines
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def check_memory(config: ConfigDict, shapes: rules.Tree) -> None:
 def prepare_dataset(config: ConfigDict, say: Say) -> None:
     """Builds the dataset where `data.dir` is not there."""
     folder, b = Path(config.data.dir), config.data.build
-    if (folder / "dataset_info.json").exists():
+    if (folder / storage.INFO).exists():
         return
     say(f"building the dataset {folder} (once; `python -m nota_jax.data.build` says more)")
     settings = Settings(variants=b.variants, seed=b.seed, size=config.model.vision.image_size)

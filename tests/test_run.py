@@ -76,6 +76,16 @@ def test_a_finished_run_does_not_train_again_and_keeps_its_answers(folder):
     assert saved["all"] == json.loads(json.dumps(before["all"]))
 
 
+def test_an_evaluation_that_was_killed_keeps_its_whole_answers(folder):
+    config, said = configured(phase2, folder), []
+    path = folder / "phase2/evaluation_train/predictions.jsonl"
+    whole = path.read_text()
+    path.write_text(whole[:-20])
+    run.evaluate_run(run.prepare(config, said.append), None, said.append)
+    assert any(line.startswith("5 answers are already in") for line in said)
+    assert path.read_text() == whole
+
+
 def test_a_run_of_another_size_is_refused_by_the_parameter_that_differs(folder):
     config = configured(phase3, folder)
     config.run_dir = str(folder / "wider")

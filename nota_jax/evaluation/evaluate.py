@@ -28,6 +28,7 @@ from nota_jax.data.pipeline import EvalPage, eval_questions
 from nota_jax.evaluation.metrics import FIELDS, Prediction
 from nota_jax.models import decode
 from nota_jax.models.notagpt import NotaGPT
+from nota_jax.training import checkpoint
 
 SHORT_ANSWER = 96  # tokens: what a header field is cut at
 
@@ -73,26 +74,28 @@ def predict(
     mark = {"settings": dataclasses.asdict(settings), "weights": weights_mark(params)}
     mark = json.loads(json.dumps(mark))
     known = _known(path, mark)
-    with path.open("a" if known else "w") as file:
-        if not known:
-            file.write(json.dumps(mark) + "\n")
-        elif len(known) > 1:
-            say(f"{len(known)} answers are already in {path}")
+    if known:
+        say(f"{len(known)} answers are already in {path}")
+    lines = [json.dumps(x, ensure_ascii=False) + "\n" for x in (mark, *known.values())]
+    half = path.with_suffix(".tmp")
+    half.write_text("".join(lines))
+    half.replace(path)  # whole lines only, so that what is appended stands on lines of its own
+    with path.open("a") as file:
         batches = _batches(_pages(model, tokenizer, settings), settings.pages_per_batch)
         bar = tqdm(unit="question", desc="evaluate", total=_total(settings))
         results, start = [], time.monotonic()
         for number, pages in enumerate(batches):
             records = _records(pages)
-            if all(record["id"] in known for record in records):
-                records = [known[record["id"]] for record in records]
-            else:
+            if any(record["id"] not in known for record in records):
                 rng = jax.random.fold_in(jax.random.key(settings.seed), number)
                 answers = _answer(model, params, tokenizer, settings, pages, rng)
                 for record, answer in zip(records, answers, strict=True):
-                    record["prediction"] = answer
-                    file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                    if record["id"] not in known:
+                        known[record["id"]] = record | {"prediction": answer}
+                        line = json.dumps(known[record["id"]], ensure_ascii=False)
+                        file.write(line + "\n")
                 file.flush()
-            results += records
+            results += [known[record["id"]] for record in records]
             bar.update(len(records))
         bar.total = len(results)
         bar.close()
@@ -102,24 +105,27 @@ def predict(
 
 
 def weights_mark(params: Any) -> str:
-    """Changes when the weights do: a digest of every array's shape and two moments."""
-    sums = [(x.shape, float(x.sum()), float((x * x).sum())) for x in jax.tree.leaves(params)]
-    return hashlib.sha256(repr(sums).encode()).hexdigest()[:16]
+    """Changes when the weights do: a digest of every parameter's shape and checksum."""
+    marks = json.dumps(checkpoint.fingerprint(params), sort_keys=True, default=str)
+    return hashlib.sha256(marks.encode()).hexdigest()[:16]
 
 
 def _known(path: Path, mark: dict) -> dict[str, dict]:
-    """Answers on disk by question id, if they carry the same mark; {} otherwise."""
-    if not path.exists():
-        return {}
-    lines = path.read_text().splitlines()
+    """Answers on disk by question id; {} where none carry the same mark."""
     try:
-        if not lines or json.loads(lines[0]) != mark:
+        first, *lines = path.read_text().splitlines()
+        if json.loads(first) != mark:
             return {}
-        # The last line may be half a record, where the evaluation was killed.
-        records = [json.loads(line) for line in lines[1:]]
-    except json.JSONDecodeError:
+    except (FileNotFoundError, ValueError):  # no file, an empty one, or not one of ours
         return {}
-    return {"": mark} | {record["id"]: record for record in records}
+    records = {}
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break  # half a record, where the evaluation was killed
+        records[record["id"]] = record
+    return records
 
 
 def _pages(

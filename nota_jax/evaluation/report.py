@@ -39,19 +39,22 @@ def markdown(scores: dict) -> str:
 def table(scores: dict) -> str:
     """The same as plain text for a terminal, regions in one line each."""
     header = ("", "model", "majority", "asked")
-    cells = [header, *(row[:4] for row in _rows(scores["all"]))]
-    widths = [max(len(row[i]) for row in cells) for i in range(4)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        )
-        for row in cells
-    ]
+    cells = [header, *_rows(scores["all"])]
+    lines = aligned(cells)
     for region, figures in scores["regions"].items():
         average = _percent(figures["extraction_rate_average"])
         lines.append(f"{region}: extraction rate {average}, {figures['questions']} questions")
     return "\n".join(lines)
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows of equal length as lines of text: the first column set left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others in rows:
+        right = (cell.rjust(w) for cell, w in zip(others, widths[1:], strict=True))
+        lines.append("  ".join([first.ljust(widths[0]), *right]))
+    return lines
 
 
 def _markdown_table(figures: dict) -> str:
