@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from nota_jax.models.attention import attention
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.models.layers import linear, scan_layers
+from nota_jax.models.layers import keep_rows, linear, scan_layers
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:
@@ -44,7 +44,7 @@ class VisionTower(nn.Module):
         self.post_layernorm = nn.LayerNorm(vision.layer_norm_eps, **dtypes)
 
     def __call__(self, pixels: jax.Array) -> jax.Array:
-        x = self.pre_layrnorm(self.embeddings(pixels))
+        x = self.pre_layrnorm(keep_rows(self.embeddings(pixels)))
         x = self.encoder(x)
         if self.is_initializing():
             self.post_layernorm(x)
@@ -127,6 +127,7 @@ class Layer(nn.Module):
         def norm(name):
             return nn.LayerNorm(vision.layer_norm_eps, use_fast_variance=False, name=name, **dtypes)
 
+        x = keep_rows(x)
         x = x + SelfAttention(self.config, name="self_attn")(norm("layer_norm1")(x))
         x = x + MLP(self.config, name="mlp")(norm("layer_norm2")(x))
         return x, None

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from nota_jax.models.attention import attention
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.models.layers import linear, scan_layers
+from nota_jax.models.layers import keep_rows, linear, scan_layers
 
 
 class Connector(nn.Module):
@@ -24,7 +24,7 @@ class Connector(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
         kind, width = self.config.connector.kind, self.config.text.hidden_size
-        x = linear(self.config, width, "linear_1")(features)
+        x = linear(self.config, width, "linear_1")(keep_rows(features))
         if kind == "mlp1":
             return x
         if kind == "resampler":

@@ -5,8 +5,12 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import PartitionSpec
 
 from nota_jax.models.config import NotaGPTConfig
+
+# The mesh axes that cut the rows of a batch; `scaling.mesh` says what they mean.
+ROW_AXES = ("data", "fsdp")
 
 POLICIES = {
     "full": None,  # keep the layer's input, compute the rest again
@@ -45,6 +49,19 @@ def scan_layers(
     return nn.map_variables(
         stack(run), "params", trans_in_fn=lambda tree: jax.tree.map(lambda p: p[:run], tree)
     )
+
+
+def keep_rows(x: jax.Array) -> jax.Array:
+    """x [B, …] and its gradient stay cut by rows, over the ambient mesh's `ROW_AXES`.
+
+    Under fsdp the weights are cut over the devices that also cut the rows.  Left to itself, XLA's
+    partitioner sometimes leaves the weights where they are and gathers the activations of all
+    rows instead: of a frozen tower, say.  Without an ambient mesh nothing happens.
+    """
+    names = jax.sharding.get_abstract_mesh().axis_names
+    if not set(ROW_AXES) <= set(names):
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(ROW_AXES))
 
 
 def linear(config: NotaGPTConfig, size: int, name: str, *, use_bias: bool = True) -> nn.Dense:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from nota_jax.models.attention import attention, cached_attention, turn_mask
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.models.layers import linear, scan_layers
+from nota_jax.models.layers import keep_rows, linear, scan_layers
 
 
 class Cache(NamedTuple):
@@ -191,6 +191,7 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, scope: Scope, cache: Cache | None = None):
+        x = keep_rows(x)
         y = RMSNorm(self.config, name="input_layernorm")(x)
         y, kept = SelfAttention(self.config, name="self_attn")(y, scope, cache)
         x = x + y

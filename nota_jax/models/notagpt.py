@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from nota_jax.models.clip import VisionTower
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.connector import Connector
+from nota_jax.models.layers import keep_rows
 from nota_jax.models.mistral import CausalLM
 
 Params = dict[str, Any]
@@ -58,8 +59,8 @@ class NotaGPT(nn.Module):
           image_features: [B, N, D] from `encode_images`.
           keep_kv: also return the rotated keys and the values, each [L, B, T, K, head_dim].
         """
-        x = self.language_model.embed(tokens)
-        x = place_images(x, image_features, tokens == self.config.image_token_id)
+        x = keep_rows(self.language_model.embed(tokens))
+        x = place_images(x, keep_rows(image_features), tokens == self.config.image_token_id)
         return self.language_model(x, turn_ids, positions, keep_kv)
 
     def logits(self, hidden: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 
 import flax.linen as nn
@@ -124,9 +125,10 @@ def make_train_step(
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        metrics, grads = loss_and_grads(
-            model, state.trainable, state.frozen, batch, accumulation=accumulation, chunk=chunk
-        )
+        with _ambient(shardings):
+            metrics, grads = loss_and_grads(
+                model, state.trainable, state.frozen, batch, accumulation=accumulation, chunk=chunk
+            )
         if shardings is not None:
             grads = jax.lax.with_sharding_constraint(grads, shardings.trainable)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable)
@@ -147,3 +149,10 @@ def make_train_step(
     # compilation at the second step.
     out = None if shardings is None else (shardings, None)
     return jax.jit(step, donate_argnums=0, out_shardings=out)
+
+
+def _ambient(shardings: TrainState | None) -> contextlib.AbstractContextManager:
+    """The mesh of the state, for `models.layers.keep_rows`."""
+    if shardings is None:
+        return contextlib.nullcontext()
+    return jax.sharding.use_abstract_mesh(shardings.step.mesh.abstract_mesh)
