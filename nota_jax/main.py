@@ -15,7 +15,7 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import flags, logging
@@ -27,14 +27,22 @@ MODES = ("train", "evaluate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status: 0, 2 (a mistake) or 130 (interrupted)."""
+    """The command line; returns the exit status, see `exit_status`."""
     quiet()
     argv = sys.argv if argv is None else argv
     if {"-h", "--help"} & set(argv[1:]):
         print(__doc__.strip())
         return 0
+    return exit_status(lambda: run_mode(*parse(argv)))
+
+
+def exit_status(work: Callable[[], None]) -> int:
+    """Does the work: 0, or 2 for a mistake, 130 for an interruption.
+
+    Where another process of the run died, `scaling.lifeline` ends this one with 3.
+    """
     try:
-        run_mode(*parse(argv))
+        work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -47,15 +55,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_mode(config: ConfigDict, mode: str) -> None:
     # Imported late, so that a mistake on the command line is answered at once.
     from nota_jax import run
+    from nota_jax.scaling import distributed
 
-    prepared = run.prepare(config)
-    if mode == "train":
-        outcome = run.train(prepared)
-        if outcome.interrupted:
-            raise KeyboardInterrupt
-        run.evaluate_run(prepared, outcome.state.params)
-    else:
-        run.evaluate_run(prepared)
+    interrupted = None
+    with distributed.together() as cluster:
+        say = print if distributed.is_main() else _silent
+        if cluster:
+            say(str(cluster))
+        prepared = run.prepare(config, say)
+        if mode == "train":
+            outcome = run.train(prepared, say)
+            interrupted = outcome.interrupted
+        if not interrupted:
+            run.evaluate_run(prepared, outcome.state.params if mode == "train" else None, say)
+    if interrupted:  # by agreement of all processes, everything saved
+        raise KeyboardInterrupt
+
+
+def _silent(_: str) -> None:
+    """What processes other than the first say."""
 
 
 def parse(argv: Sequence[str]) -> tuple[ConfigDict, str]:

@@ -2,13 +2,19 @@
 
 Every step here makes what is missing and says so, so that a configuration works by itself on a
 fresh machine, and so that a command given again goes on where it was.
+
+Of several processes all come through here.  What is made for all (dataset, tokenizer, row plan,
+scores) is made by process 0, while the others wait; what lies on the devices belongs to all.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import secrets
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +27,12 @@ from nota_jax.data.chat import image_token_id
 from nota_jax.data.pages import Settings
 from nota_jax.errors import UserError
 from nota_jax.evaluation import evaluate, report
+from nota_jax.evaluation.metrics import Prediction
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import NotaGPT, init_params
-from nota_jax.scaling import memory
+from nota_jax.scaling import distributed, memory
 from nota_jax.scaling.flops import step_flops
-from nota_jax.scaling.mesh import make_mesh, param_shardings
+from nota_jax.scaling.mesh import make_mesh, param_shardings, row_share
 from nota_jax.training import checkpoint, loop, rules
 from nota_jax.training.optimizer import OptimizerConfig
 
@@ -58,8 +65,9 @@ def prepare(config: ConfigDict, say: Say = print) -> Run:
     say(f"{len(jax.devices())} × {', '.join(kinds)}; run directory {config.run_dir}")
     if config.model.text.vocab_size:
         check_memory(config, shapes_of(model_config(config, 0, config.model.text.vocab_size)))
-    prepare_dataset(config, say)
-    tok = prepare_tokenizer(config, say)
+    check_agreement(config)
+    distributed.main_first(lambda: prepare_dataset(config, say))
+    tok = distributed.main_first(lambda: prepare_tokenizer(config, say))
     # A vocabulary that is a multiple of 64 can be cut over devices and suits matrix units.
     vocab = config.model.text.vocab_size or -(-len(tok) // 64) * 64
     if len(tok) > vocab:
@@ -96,6 +104,52 @@ def check_memory(config: ConfigDict, shapes: rules.Tree) -> None:
     memory.require(needed, f"phase {config.phase} at size {config.size}")
 
 
+def check_agreement(config: ConfigDict) -> None:
+    """Many processes must have one configuration, and one run directory on one file system.
+
+    Raises:
+      UserError: naming the first field that differs, or the directory that is not shared.
+    """
+    if jax.process_count() == 1:
+        return
+    ours = _fields(as_json(config))
+    theirs = distributed.share(lambda: ours)
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            raise UserError(
+                f"config.{key} is {ours.get(key)} here and {theirs.get(key)} in process 0: start "
+                "all processes with the same command"
+            )
+    folder = Path(config.run_dir)
+    if distributed.is_main():
+        folder.mkdir(parents=True, exist_ok=True)
+    mark = folder / distributed.share(lambda: f"shared-{secrets.token_hex(4)}")
+    if distributed.is_main():
+        mark.touch()
+    distributed.barrier()
+    deadline = time.monotonic() + 15  # network file systems show a new file late
+    while not mark.exists():
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"the run directory {folder.absolute()} that process 0 made is not to be seen "
+                "here: put config.run_dir and config.data.dir on a file system that all hosts share"
+            )
+        time.sleep(0.2)
+        list(folder.parent.iterdir()) if folder.parent.exists() else None
+    distributed.barrier()
+    if distributed.is_main():
+        mark.unlink()
+
+
+def _fields(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted path."""
+    fields: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = isinstance(value, dict)
+        fields |= _fields(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return fields
+
+
 def prepare_dataset(config: ConfigDict, say: Say) -> None:
     """Builds the dataset where `data.dir` is not there."""
     folder, b = Path(config.data.dir), config.data.build
@@ -108,23 +162,33 @@ def prepare_dataset(config: ConfigDict, say: Say) -> None:
 
 
 def prepare_tokenizer(config: ConfigDict, say: Say) -> PreTrainedTokenizerFast:
-    """The run's own tokenizer, else the configured one, the previous phase's, or a new BPE."""
+    """The run's own tokenizer, else the configured one, the previous phase's, that of the weights
+    to start from, or a new BPE."""
     own = Path(config.run_dir) / "tokenizer"
     previous = Path(config.previous) / "tokenizer" if config.previous else None
+    start = _tokenizer_of(config.init_from)
     if own.exists():
         return tokenizer.load_tokenizer(own)
     if config.tokenizer:
         tok = tokenizer.load_tokenizer(config.tokenizer)
     elif previous is not None and previous.exists():
         tok = tokenizer.load_tokenizer(previous)
+    elif start is not None:
+        tok = tokenizer.load_tokenizer(start)
     else:
         splits = [s for s in storage.split_sizes(config.data.dir) if s.endswith(TRAINING_SPLIT)]
         say(f"training a byte-level BPE of {config.vocab_size} entries on {', '.join(splits)}")
-        return tokenizer.train_bpe(
-            reader.texts(config.data.dir, splits), config.vocab_size, own
-        )
+        return tokenizer.train_bpe(reader.texts(config.data.dir, splits), config.vocab_size, own)
     tokenizer.save_tokenizer(tok, own)
     return tok
+
+
+def _tokenizer_of(init_from: str) -> Path | None:
+    """Where the weights to start from keep their tokenizer, if they do."""
+    for folder in (Path(init_from), Path(init_from) / "tokenizer") if init_from else ():
+        if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+            return folder
+    return None
 
 
 def starting_weights(run: Run, say: Say) -> loop.Load:
@@ -134,13 +198,7 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
         say(f"weights: from phase {config.phase - 1}, {config.previous}")
         return lambda to: checkpoint.load_params(config.previous, run.shapes, shardings=to)
     if config.init_from:
-        if not Path(config.init_from).exists():
-            raise UserError(
-                f"config.init_from is {config.init_from}, which is not there: give the directory "
-                "of converted weights, or --config.init_from= for random ones"
-            )
-        say(f"weights: from {config.init_from}")
-        return lambda to: checkpoint.load_params(config.init_from, run.shapes, shardings=to)
+        return converted_weights(run, Path(config.init_from), say)
     missing = f" ({config.previous} has no run)" if config.previous else ""
     say(f"weights: random, seed {config.seed}{missing}")
 
@@ -152,12 +210,39 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
     return fresh
 
 
+def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
+    """The weights of a Hugging Face directory, or of a checkpoint that was converted from one."""
+    # Here and not above: who starts from random weights need not have what reads others'.
+    from conversion import architecture, from_hf, shards
+
+    if not folder.exists():
+        raise UserError(
+            f"config.init_from is {folder}, which is not there: give a Hugging Face directory or "
+            "one that conversion.from_hf wrote, or --config.init_from= for random weights"
+        )
+    if (folder / "base").exists():
+        say(f"weights: from the checkpoint {folder}")
+        if (folder / architecture.FILE).is_file():
+            found = architecture.of_directory(folder)
+            architecture.require_same(found, run.model.config, folder)
+        return lambda to: checkpoint.load_params(folder, run.shapes, shardings=to)
+    if shards.is_checkpoint(folder):
+        say(f"weights: from Hugging Face's {folder}")
+        return lambda to: from_hf.load(folder, run.model.config, to, say)
+    raise UserError(
+        f"config.init_from is {folder}, which holds neither base/ (a converted checkpoint or a "
+        "run) nor config.json with safetensors (a Hugging Face model)"
+    )
+
+
 def train(run: Run, say: Say = print) -> loop.Outcome:
     """Trains to the end, or goes on from the run directory's newest checkpoint."""
     config, architecture = run.config, run.model.config
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    share, n_shares = row_share(mesh)
     d = config.data
-    batches = pipeline.make_pipeline(
+    make = partial(
+        pipeline.make_pipeline,
         d.dir,
         [f"{task}_{TRAINING_SPLIT}" for task in d.tasks],
         run.tokenizer,
@@ -174,12 +259,13 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
             image_mode=d.image_mode,
             threads=d.threads,
         ),
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        process_index=share,
+        process_count=n_shares,
         seed=config.seed,
         # Steps given outright may be more than the epochs hold.
         epochs=None if config.steps else config.epochs,
     )
+    batches = distributed.main_first(make)  # the others find the row plan
     say("data: " + ", ".join(f"{k} {v}" for k, v in batches.report().items()))
     trains = rules.resolve(config.trainable, run.shapes, table="trainable")
     parts = {
@@ -213,11 +299,11 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
 def evaluate_run(run: Run, params: rules.Tree | None = None, say: Say = print) -> dict[str, Any]:
     """Answers held-out questions and writes predictions.jsonl and evaluation.json.
 
-    params: None for the run's newest checkpoint.
+    params: None for the run's newest checkpoint.  Only process 0 gets the scores; others get {}.
     """
     config = run.config
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     if params is None:
-        mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
         shardings = param_shardings(mesh, run.shapes)
         params = checkpoint.load_params(config.run_dir, run.shapes, shardings=shardings)
     settings = evaluate.Settings(
@@ -234,7 +320,23 @@ def evaluate_run(run: Run, params: rules.Tree | None = None, say: Say = print) -
         seed=config.seed,
     )
     out = run.directory / f"evaluation_{config.eval.split}"
-    predictions = evaluate.predict(run.model, params, run.tokenizer, settings, out, say)
+    predictions = evaluate.predict(run.model, params, run.tokenizer, settings, out, say, mesh)
+    scores = {}
+    if distributed.is_main():
+        scores = write_scores(run, predictions, settings, out, say)
+    distributed.barrier()
+    return scores
+
+
+def write_scores(
+    run: Run,
+    predictions: Sequence[Prediction],
+    settings: evaluate.Settings,
+    out: Path,
+    say: Say,
+) -> dict[str, Any]:
+    """Scores with the majority's beside them, on paper and on the terminal."""
+    config = run.config
     training = [f"{task}_{TRAINING_SPLIT}" for task in config.data.tasks]
     scores = report.scores(predictions, report.training_answers(config.data.dir, training))
     report.write(out, scores, settings)

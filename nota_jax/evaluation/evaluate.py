@@ -3,10 +3,15 @@
 Pages are read in a fixed order, each picture is encoded once and its questions are answered as a
 batch.  Answers are appended to predictions.jsonl as they come, so an interrupted evaluation goes
 on where it was.
+
+Of many processes and devices all run one program: the pages of a batch are cut over the devices as
+training's rows are, and the parameters stay where training left them, so that whatever could be
+trained can be evaluated (gathered, 7b would not fit one device).  Process 0 alone writes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -14,11 +19,13 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
@@ -28,6 +35,8 @@ from nota_jax.data.pipeline import EvalPage, eval_questions
 from nota_jax.evaluation.metrics import FIELDS, Prediction
 from nota_jax.models import decode
 from nota_jax.models.notagpt import NotaGPT
+from nota_jax.scaling import distributed
+from nota_jax.scaling.mesh import batch_ways, place_key, place_whole
 from nota_jax.training import checkpoint
 
 SHORT_ANSWER = 96  # tokens: what a header field is cut at
@@ -63,40 +72,49 @@ def predict(
     settings: Settings,
     out: Path,
     say: Callable[[str], None] = print,
+    mesh: Mesh | None = None,
 ) -> list[Prediction]:
-    """A prediction for every question, in the order of the questions.
+    """A prediction for every question, in the order of the questions; [] but in process 0.
 
     out: folder of predictions.jsonl; its answers are taken from there where they were given by
       the same weights and settings, and asked for otherwise.
+    mesh: that the parameters lie on; None for one device.  A batch has at least a page for each
+      part that the mesh cuts it into.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    main = distributed.is_main()
     path = out / "predictions.jsonl"
     mark = {"settings": dataclasses.asdict(settings), "weights": weights_mark(params)}
     mark = json.loads(json.dumps(mark))
-    known = _known(path, mark)
+    known = _known(path, mark) if main else {}
+    if main:
+        _begin(path, mark, known)
     if known:
         say(f"{len(known)} answers are already in {path}")
-    lines = [json.dumps(x, ensure_ascii=False) + "\n" for x in (mark, *known.values())]
-    half = path.with_suffix(".tmp")
-    half.write_text("".join(lines))
-    half.replace(path)  # whole lines only, so that what is appended stands on lines of its own
-    with path.open("a") as file:
-        batches = _batches(_pages(model, tokenizer, settings), settings.pages_per_batch)
-        bar = tqdm(unit="question", desc="evaluate", total=_total(settings))
+    ways = 1 if mesh is None else batch_ways(mesh)
+    per_batch = -(-settings.pages_per_batch // ways) * ways
+    with path.open("a") if main else contextlib.nullcontext() as file:
+        batches = _batches(_pages(model, tokenizer, settings), per_batch)
+        bar = tqdm(unit="question", desc="evaluate", total=_total(settings), disable=not main)
         results, start = [], time.monotonic()
         for number, pages in enumerate(batches):
             records = _records(pages)
-            if any(record["id"] not in known for record in records):
+            asked = partial(any, [record["id"] not in known for record in records])
+            if distributed.share(asked):
                 rng = jax.random.fold_in(jax.random.key(settings.seed), number)
-                answers = _answer(model, params, tokenizer, settings, pages, rng)
+                answers = _answer(
+                    model, params, tokenizer, settings, pages, rng, rows=per_batch, mesh=mesh
+                )
+                if not main:
+                    continue
                 for record, answer in zip(records, answers, strict=True):
                     if record["id"] not in known:
                         known[record["id"]] = record | {"prediction": answer}
                         line = json.dumps(known[record["id"]], ensure_ascii=False)
                         file.write(line + "\n")
                 file.flush()
-            results += [known[record["id"]] for record in records]
-            bar.update(len(records))
+            if main:
+                results += [known[record["id"]] for record in records]
+                bar.update(len(records))
         bar.total = len(results)
         bar.close()
         say(f"{len(results)} questions answered in {time.monotonic() - start:.0f} s")
@@ -108,6 +126,15 @@ def weights_mark(params: Any) -> str:
     """Changes when the weights do: a digest of every parameter's shape and checksum."""
     marks = json.dumps(checkpoint.fingerprint(params), sort_keys=True, default=str)
     return hashlib.sha256(marks.encode()).hexdigest()[:16]
+
+
+def _begin(path: Path, mark: dict, known: dict[str, dict]) -> None:
+    """Leaves whole lines only, so that what is appended stands on lines of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(x, ensure_ascii=False) + "\n" for x in (mark, *known.values())]
+    half = path.with_suffix(".tmp")
+    half.write_text("".join(lines))
+    half.replace(path)
 
 
 def _known(path: Path, mark: dict) -> dict[str, dict]:
@@ -183,14 +210,22 @@ def _answer(
     settings: Settings,
     pages: Sequence[EvalPage],
     rng: jax.Array,
+    *,
+    rows: int,
+    mesh: Mesh | None,
 ) -> list[str]:
     """The model's answers to all questions about the pages, page after page.
+
+    rng: the same in all processes.
+    rows: of the batch, at least as many as there are pages.  mesh: as in `predict`.
 
     A batch runs until its longest answer has ended, so header fields, which are short, do not
     wait for transcriptions.
     """
     answers: dict[tuple[int, int], str] = {}
-    pixels = np.zeros((settings.pages_per_batch, *pages[0].image.shape), np.uint8)
+    if mesh is not None:
+        rng = place_key(mesh, rng)
+    pixels = np.zeros((rows, *pages[0].image.shape), np.uint8)
     for i, page in enumerate(pages):
         pixels[i] = page.image
     for short in (True, False):
@@ -224,6 +259,7 @@ def _answer(
             temperature=settings.temperature,
             top_p=settings.top_p,
             rng=rng,
+            place=None if mesh is None else partial(place_whole, mesh),
         )
         for i, numbers in enumerate(asked):
             for place, n in enumerate(numbers):

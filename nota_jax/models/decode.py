@@ -8,12 +8,14 @@ every question has ended.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from nota_jax.errors import UserError
 from nota_jax.models import mistral
@@ -45,6 +47,7 @@ def generate(
     temperature: float = 0.0,
     top_p: float = 1.0,
     rng: jax.Array | None = None,
+    place: Callable[[np.ndarray], jax.Array] | None = None,
 ) -> Answers:
     """Answers Q questions about each of B images.
 
@@ -63,6 +66,8 @@ def generate(
       top_p: samples from the fewest most probable tokens that together reach this probability
         (Holtzman et al. 2020).
       rng: key for sampling.
+      place: puts an array with one row per image where it belongs on several devices; None leaves
+        that to jax.
     """
     turn_tokens, turn_lengths = np.asarray(turn_tokens), np.asarray(turn_lengths)
     if max_new_tokens < 1:
@@ -83,13 +88,21 @@ def generate(
     padding = -turn_tokens.shape[2] % TURN_BUCKET
     sampling = None
     if temperature:
-        sampling = jnp.float32(temperature), None if top_p == 1 else jnp.float32(top_p), rng
-    tokens, lengths = _generate(
-        model, params, pixels, prefix_tokens,
-        np.pad(turn_tokens, ((0, 0), (0, 0), (0, padding))), turn_lengths, sampling,
-        max_new_tokens=max_new_tokens, eos_ids=tuple(eos_ids),
-    )  # fmt: skip
-    return Answers(np.asarray(tokens), np.asarray(lengths))
+        sampling = np.float32(temperature), None if top_p == 1 else np.float32(top_p), rng
+    turn_tokens = np.pad(turn_tokens, ((0, 0), (0, 0), (0, padding)))
+    batch = pixels, prefix_tokens, turn_tokens, turn_lengths
+    if place is not None:
+        batch = tuple(map(place, batch))
+    answers = _generate(
+        model, params, *batch, sampling, max_new_tokens=max_new_tokens, eos_ids=tuple(eos_ids)
+    )
+    return Answers(*map(_whole, answers))
+
+
+def _whole(x: jax.Array) -> np.ndarray:
+    """The array on this host, also where parts of it lie on others'."""
+    here = x.is_fully_addressable
+    return np.asarray(x) if here else multihost_utils.process_allgather(x, tiled=True)
 
 
 @partial(jax.jit, static_argnames=("model", "max_new_tokens", "eos_ids"))

@@ -105,9 +105,14 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(("data", "fsdp")))
 
 
+def batch_ways(mesh: Mesh) -> int:
+    """Into how many parts a batch's rows are cut."""
+    return _ways(mesh, ("data", "fsdp"))
+
+
 def check_rows(mesh: Mesh, rows: int) -> None:
     """Raises UserError where a global batch of `rows` rows cannot be cut over the mesh."""
-    ways = _ways(mesh, ("data", "fsdp"))
+    ways = batch_ways(mesh)
     if rows % ways:
         raise UserError(
             f"a batch of {rows} rows cannot be cut evenly over data × fsdp = "
@@ -124,7 +129,49 @@ def place_params(params: rules.Tree, shardings: Mapping[str, NamedSharding]) -> 
 def place_batch(mesh: Mesh, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
     """This process's rows of the batch as parts of global arrays.
 
-    Each process passes the rows of its own slice of the dataset; the global batch is all of them.
+    batch: the rows of this process's `row_share`; the global batch is all shares together.
     """
-    sharding = batch_sharding(mesh)
-    return {name: jax.make_array_from_process_local_data(sharding, x) for name, x in batch.items()}
+    sharding, (_, shares) = batch_sharding(mesh), row_share(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(
+            sharding, x, (len(x) * shares, *np.shape(x)[1:])
+        )
+        for name, x in batch.items()
+    }
+
+
+def place_key(mesh: Mesh, key: jax.Array) -> jax.Array:
+    """A random key, the same in all processes, on every device of the mesh."""
+    # As numbers: a typed key cannot be put where other processes' devices are.
+    data = jax.device_put(np.asarray(jax.random.key_data(key)), NamedSharding(mesh, P()))
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
+
+
+def place_whole(mesh: Mesh, x: np.ndarray) -> jax.Array:
+    """A batch that every process has whole, as a global array: each device takes its rows."""
+    return jax.make_array_from_callback(np.shape(x), batch_sharding(mesh), lambda part: x[part])
+
+
+def row_share(mesh: Mesh, process: int | None = None) -> tuple[int, int]:
+    """Which of how many equal shares of a global batch's rows a process reads.
+
+    Where `tensor` (or a tail of `fsdp`) reaches over several processes, they read the same rows.
+
+    process: None for this one.
+
+    Raises:
+      UserError: where processes would hold overlapping, but different rows.
+    """
+    process = jax.process_index() if process is None else process
+    blocks: dict[int, set[int]] = {}
+    for block, devices in enumerate(mesh.devices.reshape(batch_ways(mesh), -1)):
+        for device in devices:
+            blocks.setdefault(device.process_index, set()).add(block)
+    shares = sorted({tuple(sorted(own)) for own in blocks.values()})
+    if sum(map(len, shares)) != len(set().union(*shares)) or len(set(map(len, shares))) > 1:
+        raise UserError(
+            f"mesh {' × '.join(f'{axis} {size}' for axis, size in mesh.shape.items())} cuts the "
+            f"batch across the borders of {len(blocks)} processes: choose `tensor` so that it "
+            "divides the devices of a process, or is a multiple of them"
+        )
+    return shares.index(tuple(sorted(blocks[process]))), len(shares)

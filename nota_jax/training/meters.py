@@ -41,17 +41,18 @@ class Totals:
         return Totals(**{name: a[name] - b[name] for name in a})
 
 
-def work(batch: Mapping[str, Any], flops: float = 0.0, processes: int = 1) -> Totals:
+def work(batch: Mapping[str, Any], flops: float = 0.0, shares: int = 1) -> Totals:
     """What one step over a batch (as the pipeline makes it) amounts to.
 
-    processes: how many of them have a batch like this one; their counts are taken to be equal.
+    shares: how many the global batch was cut into, of which this is one; the others' counts are
+      taken to be equal.
     """
     turn_ids = np.asarray(batch["turn_ids"])
     return Totals(
         steps=1,
-        tokens=int(np.sum(turn_ids >= 0)) * processes,
-        images=int(np.sum(np.any(turn_ids >= 0, axis=1))) * processes,
-        questions=int(np.sum(np.maximum(turn_ids.max(axis=1), 0))) * processes,
+        tokens=int(np.sum(turn_ids >= 0)) * shares,
+        images=int(np.sum(np.any(turn_ids >= 0, axis=1))) * shares,
+        questions=int(np.sum(np.maximum(turn_ids.max(axis=1), 0))) * shares,
         flops=flops,
     )
 

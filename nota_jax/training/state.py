@@ -12,6 +12,7 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from nota_jax.scaling.mesh import place_key
 from nota_jax.training import rules
 
 
@@ -83,7 +84,7 @@ def create(
         trainable=chosen,
         frozen=place(frozen, frozen_dtype(), shardings),
         opt_state=jax.jit(optimizer.init, out_shardings=where.opt_state)(chosen),
-        rng=jax.device_put(rng, where.rng),
+        rng=place_key(where.rng.mesh, rng),
     )
 
 

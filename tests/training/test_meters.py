@@ -11,7 +11,7 @@ from nota_jax.training import meters
 
 def test_work_counts_what_is_not_padding():
     turn_ids = np.array([[0, 0, 1, 2, 2, -1], [0, 0, 1, 1, 1, 1], [-1] * 6])
-    done = meters.work({"turn_ids": turn_ids}, flops=3.0, processes=2)
+    done = meters.work({"turn_ids": turn_ids}, flops=3.0, shares=2)
     assert done == meters.Totals(steps=1, tokens=22, images=4, questions=6, flops=3.0)
 
 
