@@ -11,6 +11,7 @@ they land on a mesh is for `from_hf` and `to_hf`.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -97,24 +98,62 @@ COMPONENTS: dict[str, tuple[str, tuple[Row, ...]]] = {
 
 # layout → component → prefix of its tensor names
 LAYOUTS: dict[str, dict[str, str]] = {
+    # transformers 4.46; what 4.57 saves; what we write, because 4.46, 4.57 and 5 all load it.
     "legacy": {
         "vision": "vision_tower.vision_model.",
         "connector": "multi_modal_projector.",
         "text": "language_model.model.",
         "head": "language_model.lm_head.",
     },
+    # transformers 4.57 in memory
+    "transformers-4.57": {
+        "vision": "model.vision_tower.vision_model.",
+        "connector": "model.multi_modal_projector.",
+        "text": "model.language_model.",
+        "head": "lm_head.",
+    },
+    # transformers 5 in memory
     "transformers-5": {
         "vision": "model.vision_tower.",
         "connector": "model.multi_modal_projector.",
         "text": "model.language_model.",
         "head": "lm_head.",
     },
+    # what transformers 5 saves; 4.x would leave its vision tower random in silence
+    "transformers-5-saved": {
+        "vision": "vision_tower.",
+        "connector": "multi_modal_projector.",
+        "text": "language_model.model.",
+        "head": "language_model.lm_head.",
+    },
+    # the LLaVA repository's own; v1.5 leaves the vision tower out, v1.6 has it
+    "original": {
+        "vision": "model.vision_tower.vision_tower.vision_model.",
+        "connector": "model.mm_projector.",
+        "text": "model.",
+        "head": "lm_head.",
+    },
+    # parts of a model: CLIP by itself (4.x, and CLIPModel of 5; CLIPVisionModel of 5), Mistral
+    "clip": {"vision": "vision_model."},
+    "clip-flat": {"vision": ""},
+    "mistral": {"text": "model.", "head": "lm_head."},
+}
+WHOLE = tuple(layout for layout, parts in LAYOUTS.items() if parts.keys() == COMPONENTS.keys())
+
+# The original's connector is a torch Sequential: (linear, GELU, linear) are its 0, 1 and 2.
+RENAMED: dict[tuple[str, str], dict[str, str]] = {
+    ("original", "connector"): {"linear_1.": "0.", "linear_2.": "2."},
 }
 
-# Tensors that are left out knowingly: (regex, why).
-LEFT_OUT: tuple[tuple[str, str], ...] = (
-    (r".*\.position_ids", "a buffer that counts 0, 1, 2 …"),
-    (r".*\.rotary_emb\.inv_freq", "a buffer, computed from rope_theta"),
+# Tensors that are left out knowingly: (regex, layouts, why).
+EVERY = tuple(LAYOUTS)
+LEFT_OUT: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    (r"(.*\.)?position_ids", EVERY, "a buffer that counts 0, 1, 2 …"),
+    (r".*\.rotary_emb\.inv_freq", EVERY, "a buffer, computed from rope_theta"),
+    (r"(model\.)?image_newline", WHOLE, "LLaVA-NeXT's tiling of large images, which we do not do"),
+    (r"text_model\..*", ("clip",), "CLIP's text tower"),
+    (r"(text|visual)_projection\.weight", ("clip",), "CLIP's space of pictures and texts"),
+    (r"logit_scale", ("clip",), "CLIP's contrastive loss"),
 )
 
 
@@ -135,13 +174,21 @@ class LeftOut:
 
 
 def recognise(names: Iterable[str]) -> str:
-    """The layout in which most names are known; a UserError if none knows any."""
+    """The layout that knows most names; a UserError if none knows any.
+
+    Layouts share names (a Mistral alone and a LLaVA of the original repository, say).  Among those
+    that know equally many, it is the one with the fewest components that are not there.
+    """
     names = list(names)
-    known = {
-        layout: sum(isinstance(locate(name, layout), Slot) for name in names) for layout in LAYOUTS
-    }
-    layout = max(known, key=known.__getitem__)
-    if not known[layout]:
+
+    def score(layout: str) -> tuple[int, int]:
+        found = [slot.path for name in names if isinstance(slot := locate(name, layout), Slot)]
+        roots = [COMPONENTS[component][0] for component in LAYOUTS[layout]]
+        return len(found), -sum(not any(p.startswith(root) for p in found) for root in roots)
+
+    scores = {layout: score(layout) for layout in LAYOUTS}
+    layout = max(scores, key=scores.__getitem__)
+    if not scores[layout][0]:
         raise UserError(
             f"no tensor name is known from any layout ({', '.join(LAYOUTS)}); "
             f"the first names are {', '.join(sorted(names)[:3])}"
@@ -151,11 +198,14 @@ def recognise(names: Iterable[str]) -> str:
 
 def locate(name: str, layout: str) -> Slot | LeftOut | None:
     """Where the tensor called `name` goes; None if the layout does not know it."""
-    for pattern, path, transform in _patterns(layout):
-        if match := pattern.fullmatch(name):
-            return Slot(path, int(match[1]) if match.groups() else None, transform)
-    for pattern, why in LEFT_OUT:
-        if re.fullmatch(pattern, name):
+    stacked, single = _rows_by_name(layout)
+    if name in single:
+        return Slot(single[name][0], None, single[name][1])
+    if match := re.fullmatch(r"(.*\blayers\.)(\d+)(\..*)", name):
+        if row := stacked.get(f"{match[1]}{{}}{match[3]}"):
+            return Slot(row[0], int(match[2]), row[1])
+    for pattern, layouts, why in LEFT_OUT:
+        if layout in layouts and re.fullmatch(pattern, name):
             return LeftOut(why)
     return None
 
@@ -164,14 +214,13 @@ def sources(path: str, layers: int, layout: str) -> list[tuple[str, Slot]]:
     """The tensors that make up the parameter at `path`, in order of layers.
 
     layers: length of the parameter's axis 0; read only where the path is a stack of layers.
+    Raises a UserError if the layout has no name for it.
     """
-    for component, (root, rows) in COMPONENTS.items():
-        for name, tail, transform in rows:
-            if root + tail == path:
-                name = LAYOUTS[layout][component] + name
-                if "{}" not in name:
-                    return [(name, Slot(path, None, transform))]
-                return [(name.format(i), Slot(path, i, transform)) for i in range(layers)]
+    for name, found, transform in _rows(layout):
+        if found == path:
+            if "{}" not in name:
+                return [(name, Slot(path, None, transform))]
+            return [(name.format(i), Slot(path, i, transform)) for i in range(layers)]
     raise UserError(f"the parameter {path} has no counterpart in Hugging Face's LLaVA")
 
 
@@ -216,13 +265,24 @@ def to_tensors(params: Mapping[str, Any], layout: str = "legacy") -> dict[str, n
     return tensors
 
 
-def _patterns(layout: str) -> Iterator[tuple[re.Pattern, str, Transform]]:
+def _rows(layout: str) -> Iterator[Row]:
+    """(whole tensor name with `{}` for the layer, path, transform) of a layout."""
     if layout not in LAYOUTS:
         raise UserError(f"unknown layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
-    for component, (root, rows) in COMPONENTS.items():
+    for component, prefix in LAYOUTS[layout].items():
+        root, rows = COMPONENTS[component]
         for name, tail, transform in rows:
-            pattern = re.escape(LAYOUTS[layout][component] + name).replace(r"\{\}", r"(\d+)")
-            yield re.compile(pattern), root + tail, transform
+            for ours, theirs in RENAMED.get((layout, component), {}).items():
+                name = theirs + name.removeprefix(ours) if name.startswith(ours) else name
+            yield prefix + name, root + tail, transform
+
+
+@functools.cache
+def _rows_by_name(layout: str) -> tuple[dict[str, tuple], dict[str, tuple]]:
+    """name → (path, transform), of stacked and of single parameters."""
+    rows = list(_rows(layout))
+    stacked = {name: (path, transform) for name, path, transform in rows if "{}" in name}
+    return stacked, {n: (path, transform) for n, path, transform in rows if "{}" not in n}
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

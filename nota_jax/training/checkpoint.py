@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -44,28 +45,66 @@ logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathnam
 
 Fingerprint = dict[str, dict[str, Any]]  # path → shape, dtype, checksum
 
+CHUNK_BYTES = 2**26  # of a large parameter on disk
+
 
 def fingerprint(tree: rules.Tree) -> Fingerprint:
     """Shape, dtype and a checksum of the bits of every parameter; the same on any mesh."""
     return {
-        path: {**_form(leaf), "checksum": f"{int(_checksum(leaf)):08x}"}
+        path: {**form(leaf), "checksum": f"{checksum(leaf):08x}"}
         for path, leaf in rules.flatten(tree).items()
     }
 
 
-def _form(leaf: Any) -> dict[str, Any]:
+def form(leaf: Any) -> dict[str, Any]:
     return {"shape": list(leaf.shape), "dtype": jnp.dtype(leaf.dtype).name}
 
 
+def checksum(x: jax.Array | np.ndarray, start: int = 0) -> int:
+    """Sum of all elements' bits, each times an odd number made of its index, modulo 2³².
+
+    start: index of the first element, where x is a run of rows of a larger parameter; the sum of
+      the runs' checksums, modulo 2³², is the parameter's.
+    """
+    if isinstance(x, np.ndarray) and x.ndim > 1 and x.nbytes > CHUNK_BYTES:
+        if len(x) == 1:
+            return checksum(x[0], start)
+        # A host array is copied to be summed: a run of rows at a time, that is never much.
+        rows, row = max(1, CHUNK_BYTES // x[0].nbytes), x[0].size
+        parts = range(0, len(x), rows)
+        return sum(checksum(x[i : i + rows], start + i * row) for i in parts) % 2**32
+    return int(_checksum(x, np.uint32(start % 2**32)))
+
+
 @jax.jit
-def _checksum(x: jax.Array) -> jax.Array:
-    """Sum of all elements' bits, each times an odd number made of its index, modulo 2³²."""
+def _checksum(x: jax.Array, start: jax.Array) -> jax.Array:
     # A sum, because a cut array can be summed where it lies; odd, so that no flipped bit is lost.
     bits = jax.lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}").astype(jnp.uint32)
     index = jnp.zeros(x.shape, jnp.uint32)
     for dimension, size in enumerate(x.shape):
         index = index * np.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, x.shape, dimension)
+    index += start
     return jnp.sum(bits * (index * np.uint32(0x9E3779B1) | np.uint32(1)), dtype=jnp.uint32)
+
+
+def save_args(tree: rules.Tree) -> dict[str, Any]:
+    """How Orbax is to lay parameters on disk: large ones in chunks, no chunk over two rows.
+
+    So a layer of a stack is read without the stack (`streams`).
+    """
+    return rules.unflatten(
+        {
+            path: ocp.SaveArgs(
+                chunk_byte_size=CHUNK_BYTES,
+                shard_axes=(0,) if "/layers/" in path and _bytes(leaf) > CHUNK_BYTES else (),
+            )
+            for path, leaf in rules.flatten(tree).items()
+        }
+    )
+
+
+def _bytes(leaf: Any) -> int:
+    return math.prod(leaf.shape) * leaf.dtype.itemsize
 
 
 def save_base(run_dir: str | Path, params: rules.Tree) -> Fingerprint:
@@ -79,12 +118,12 @@ def save_base(run_dir: str | Path, params: rules.Tree) -> Fingerprint:
     directory = Path(run_dir).absolute() / "base"
     directory.parent.mkdir(parents=True, exist_ok=True)
     marks = fingerprint(params)
-    _require_room("the frozen parameters", directory.parent, rules.n_bytes(params))
+    require_room("the frozen parameters", directory.parent, rules.n_bytes(params))
     items = {"about": ocp.args.JsonSave({"base": marks})}
     if marks:
-        items["params"] = ocp.args.StandardSave(params)
+        items["params"] = ocp.args.StandardSave(params, save_args(params))
     with (
-        _explained(f"the frozen parameters to {directory}", directory.parent),
+        explained(f"the frozen parameters to {directory}", directory.parent),
         ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as writer,
     ):
         writer.save(directory, args=ocp.args.Composite(**items), force=True)
@@ -108,7 +147,7 @@ def load_base(
     """
     directory = Path(run_dir).absolute() / "base"
     marks = _base_marks(run_dir)
-    check_shapes(_as_shapes(marks), shapes, f"{directory} does not fit what is frozen")
+    check_shapes(as_shapes(marks), shapes, f"{directory} does not fit what is frozen")
     if not marks:
         return {}, marks
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
@@ -116,6 +155,31 @@ def load_base(
         params = reader.restore(directory, args=items)["params"]
     _require_same(fingerprint(params), marks, f"{directory} is damaged")
     return params, marks
+
+
+def contents(
+    run_dir: str | Path, step: int | None = None
+) -> tuple[int | None, Fingerprint, dict[str, dict[str, Any]]]:
+    """What a run or a conversion holds: (step, fingerprint of the base, trained parameters' forms).
+
+    step: which checkpoint; None for the latest.  None comes back where there is none to add.
+
+    Raises:
+      UserError: no run, no such step, or a base that is not the one the checkpoint belongs to.
+    """
+    marks, trained = _base_marks(run_dir), {}
+    with Checkpoints(run_dir, read_only=True) as checkpoints:
+        if step is not None and step not in checkpoints.manager.all_steps():
+            there = ", ".join(map(str, sorted(checkpoints.manager.all_steps()))) or "none"
+            raise UserError(f"{run_dir} has no checkpoint of step {step}; there are: {there}")
+        step = checkpoints.latest_step() if step is None else step
+        if step is None and (Path(run_dir) / "config.json").exists():
+            raise UserError(f"the run in {run_dir} has no checkpoint yet: let it train first")
+        if step is not None:
+            about = checkpoints.about(step)
+            _require_same(marks, about["base"], f"{run_dir}: base/ is not that of step {step}")
+            trained = about["parameters"]
+    return step, marks, trained
 
 
 def _base_marks(run_dir: str | Path) -> Fingerprint:
@@ -147,22 +211,14 @@ def load_params(
     Raises:
       UserError: naming the first parameter that is missing, surplus or of another shape.
     """
-    marks, trained = _base_marks(run_dir), {}
-    with Checkpoints(run_dir) as checkpoints:
-        step = checkpoints.latest_step() if step is None else step
-        if step is None and (Path(run_dir) / "config.json").exists():
-            raise UserError(f"the run in {run_dir} has no checkpoint yet: let it train first")
-        if step is not None:
-            about = checkpoints.about(step)
-            _require_same(marks, about["base"], f"{run_dir}: base/ is not that of step {step}")
-            trained = about["parameters"]
-        # Before anything large is read, or placed where only the right shapes fit.
-        problem = f"the parameters in {run_dir} are not this model's"
-        check_shapes(_as_shapes(marks | trained), shapes, problem)
-        params, _ = load_base(run_dir, _as_shapes(marks), shardings)
-        if trained:
-            template = _template(trained, shardings)
-            items = ocp.args.Composite(params=ocp.args.StandardRestore(template))
+    step, marks, trained = contents(run_dir, step)
+    # Before anything large is read, or placed where only the right shapes fit.
+    problem = f"the parameters in {run_dir} are not this model's"
+    check_shapes(as_shapes(marks | trained), shapes, problem)
+    params, _ = load_base(run_dir, as_shapes(marks), shardings)
+    if trained:
+        items = ocp.args.Composite(params=ocp.args.StandardRestore(_template(trained, shardings)))
+        with Checkpoints(run_dir, read_only=True) as checkpoints:
             params = rules.join(params, checkpoints.manager.restore(step, args=items)["params"])
     return params
 
@@ -187,10 +243,17 @@ class Checkpoints:
 
     keep_last: how many of the newest stay; keep_best: and how many with the lowest value of the
     metric called `best`.
+    read_only: nothing is made, written or cleared away, so that a run that trains can be read.
     """
 
     def __init__(
-        self, run_dir: str | Path, *, keep_last: int = 2, keep_best: int = 1, best: str = "loss"
+        self,
+        run_dir: str | Path,
+        *,
+        keep_last: int = 2,
+        keep_best: int = 1,
+        best: str = "loss",
+        read_only: bool = False,
     ):
         self.directory = Path(run_dir).absolute() / "checkpoints"
         policy = preservation_policy.AnyPreservationPolicy(
@@ -205,7 +268,9 @@ class Checkpoints:
             preservation_policy=policy,
             best_fn=lambda metrics: metrics[best],
             best_mode="min",
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            read_only=read_only,
         )
         self.manager = ocp.CheckpointManager(self.directory, options=options)
 
@@ -254,7 +319,7 @@ class Checkpoints:
         """
         step = int(state.step)
         about = {
-            "parameters": {path: _form(x) for path, x in rules.flatten(state.trainable).items()},
+            "parameters": {path: form(x) for path, x in rules.flatten(state.trainable).items()},
             "base": base,
             "data": data,
             "meters": dict(meters),
@@ -267,13 +332,13 @@ class Checkpoints:
         }
         self.wait()
         size = sum(leaf.nbytes for leaf in jax.tree.leaves((state.trainable, rest)))
-        _require_room(f"the checkpoint of step {step}", self.directory, size)
+        require_room(f"the checkpoint of step {step}", self.directory, size)
         with self._explained():
             self.manager.save(
                 step,
                 metrics=dict(metrics),
                 args=ocp.args.Composite(
-                    params=ocp.args.StandardSave(state.trainable),
+                    params=ocp.args.StandardSave(state.trainable, save_args(state.trainable)),
                     optimizer=ocp.args.StandardSave(rest),
                     about=ocp.args.JsonSave(about),
                 ),
@@ -301,7 +366,7 @@ class Checkpoints:
         step = self.latest_step() if step is None else step
         about = self.about(step)
         where = f"checkpoint {self.directory / str(step)}"
-        saved = _as_shapes(about["parameters"])
+        saved = as_shapes(about["parameters"])
         check_shapes(saved, template.trainable, f"{where} does not fit what is to train")
         _require_same(base, about["base"], f"{where} belongs to other frozen parameters")
         rng = jax.eval_shape(jax.random.key_data, template.rng)
@@ -325,14 +390,14 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        with _explained(
+        with explained(
             f"a checkpoint to {self.directory}", self.directory, self.manager.wait_until_finished
         ):
             yield
 
 
 @contextlib.contextmanager
-def _explained(
+def explained(
     what: str, directory: Path, finish: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
     """Turns a failed write into a sentence, and clears away what it left behind.
@@ -352,7 +417,7 @@ def _explained(
         raise UserError(f"cannot write {what} ({free} free there): {reason}. {INTACT}") from error
 
 
-def _require_room(what: str, directory: Path, size: int) -> None:
+def require_room(what: str, directory: Path, size: int) -> None:
     """Raises UserError before a write that the disk cannot hold.
 
     Asked beforehand, because Orbax on a full disk prints a page of tracebacks from its threads
@@ -365,7 +430,7 @@ def _require_room(what: str, directory: Path, size: int) -> None:
         raise UserError(f"no room for {what}: {directory} needs {need}, {free} are free. {INTACT}")
 
 
-def _as_shapes(forms: Fingerprint) -> dict[str, Any]:
+def as_shapes(forms: Fingerprint) -> dict[str, Any]:
     return rules.unflatten(
         {path: jax.ShapeDtypeStruct(form["shape"], form["dtype"]) for path, form in forms.items()}
     )

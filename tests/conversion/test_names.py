@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from conversion.names import LAYOUTS, LeftOut, locate, recognise, to_tensors, to_tree
+from conversion.names import (
+    WHOLE,
+    LeftOut,
+    Slot,
+    locate,
+    recognise,
+    to_tensors,
+    to_tree,
+)
 from nota_jax.errors import UserError
 
 
@@ -38,7 +46,7 @@ def test_axes_and_layers_land_where_flax_wants_them():
     assert vision["pre_layrnorm"]["bias"].shape == (5,)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", WHOLE)
 def test_there_and_back_is_byte_identical(layout):
     tensors = to_tensors(to_tree(small_tensors()), layout)
     assert recognise(tensors) == layout
@@ -59,11 +67,11 @@ def test_buffers_of_old_files_are_left_out_with_a_reason():
 
 
 def test_unknown_tensors_and_missing_layers_are_listed_together():
-    tensors = small_tensors() | {"image_newline": np.zeros(3), "model.surprise": np.zeros(3)}
+    tensors = small_tensors() | {"image_oldline": np.zeros(3), "model.surprise": np.zeros(3)}
     del tensors["language_model.model.layers.0.self_attn.q_proj.weight"]
     with pytest.raises(UserError) as caught:
         to_tree(tensors, "legacy")
-    for part in ("image_newline", "model.surprise", "self_attn/q_proj/kernel lacks layer 0"):
+    for part in ("image_oldline", "model.surprise", "self_attn/q_proj/kernel lacks layer 0"):
         assert part in str(caught.value)
 
 
@@ -75,3 +83,34 @@ def test_names_of_no_layout_are_refused_by_example():
 def test_a_parameter_that_llava_lacks_is_refused():
     with pytest.raises(UserError, match="multi_modal_projector/resampler/queries"):
         to_tensors({"multi_modal_projector": {"resampler": {"queries": np.zeros((2, 2))}}})
+
+
+def test_layouts_that_share_names_are_told_apart():
+    tensors = to_tree(small_tensors())
+    mistral = {k: v for k, v in to_tensors(tensors, "original").items() if "vision" not in k}
+    assert recognise(mistral) == "original"  # LLaVA 1.5's own repository: no vision tower
+    assert recognise(k for k in mistral if "mm_projector" not in k) == "mistral"
+    tower = [k for k in to_tensors(tensors, "transformers-5") if "vision_tower" in k]
+    assert recognise(k.removeprefix("model.vision_tower.") for k in tower) == "clip-flat"
+    clip = [k.replace("model.vision_tower", "vision_model") for k in tower]
+    assert recognise([*clip, "text_model.embeddings.token_embedding.weight"]) == "clip"
+    for layout in ("legacy", "transformers-5-saved"):  # these differ in the vision tower alone
+        assert recognise(k for k in to_tensors(tensors, layout)) == layout
+
+
+def test_the_originals_connector_is_numbered():
+    slot = locate("model.mm_projector.2.weight", "original")
+    assert isinstance(slot, Slot) and slot.path == "multi_modal_projector/linear_2/kernel"
+    assert slot.layer is None and locate("model.mm_projector.1.weight", "original") is None
+
+
+def test_what_is_left_out_depends_on_the_layout():
+    assert isinstance(locate("text_model.final_layer_norm.bias", "clip"), LeftOut)
+    assert locate("text_model.final_layer_norm.bias", "legacy") is None
+    assert isinstance(locate("model.image_newline", "transformers-5"), LeftOut)
+    assert locate("image_newline", "mistral") is None
+
+
+def test_an_unknown_layout_lists_the_layouts():
+    with pytest.raises(UserError, match="legacy, transformers-4.57, transformers-5"):
+        locate("lm_head.weight", "transformers-6")

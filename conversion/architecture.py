@@ -1,0 +1,274 @@
+"""Hugging Face's `config.json` ↔ `NotaGPTConfig`, and the copy that lies beside converted weights.
+
+A `config.json` leaves out what equals its class's default, so the defaults of transformers'
+`MistralConfig` and `CLIPVisionConfig` stand here in full.  What we cannot compute (another
+activation, scaled rotary angles, all of CLIP's tokens …) is refused and never rounded to something
+near: the shapes would fit and the numbers would not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from conversion import shards
+from nota_jax.errors import UserError
+from nota_jax.models.config import NotaGPTConfig, TextConfig, VisionConfig
+
+FILE = "architecture.json"
+CONTEXT = 32768  # Mistral-7B's `max_position_embeddings`; rotary angles need no table
+
+MISTRAL_DEFAULTS = dict(
+    vocab_size=32000, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
+    num_attention_heads=32, num_key_value_heads=8, head_dim=None, rms_norm_eps=1e-6,
+    sliding_window=4096, hidden_act="silu", tie_word_embeddings=False,
+)  # fmt: skip
+CLIP_DEFAULTS = dict(
+    image_size=224, patch_size=32, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
+    num_attention_heads=12, hidden_act="quick_gelu", layer_norm_eps=1e-5, num_channels=3,
+)  # fmt: skip
+# What the original LLaVA only names.
+KNOWN_TOWERS = {
+    "openai/clip-vit-large-patch14-336": dict(
+        image_size=336, patch_size=14, hidden_size=1024, intermediate_size=4096,
+        num_hidden_layers=24, num_attention_heads=16,
+    )
+}  # fmt: skip
+# field of the original's config → (accepted values, why no others)
+ORIGINAL = {
+    "mm_projector_type": (("mlp2x_gelu",), "the connector has to be linear, GELU, linear"),
+    "mm_vision_select_feature": (("patch", None), "CLS is not among our image tokens"),
+    "mm_use_im_start_end": ((False, None), "its extra tokens around images are not written here"),
+    "mm_use_im_patch_token": ((False, None), "its patch tokens are not written here"),
+}
+LLAVA = {
+    "vision_feature_select_strategy": (("default", None), "CLS is not among our image tokens"),
+    "projector_hidden_act": (("gelu", None), "the connector's activation is the exact GELU"),
+    "multimodal_projector_bias": ((True, None), "the connector has biases"),
+}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} is not the directory of a model: no {path.name}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON ({error}): copy it again") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not a configuration")
+    return values
+
+
+def of_llava(folder: Path, layout: str, tensor_names: set[str], clip: Path | None):
+    """(vision, text, feature layer, image token or None) of a LLaVA's `config.json`.
+
+    layout: of its tensors; clip: the directory that describes (and holds) the vision tower of an
+    original LLaVA.
+    """
+    config = read_json(folder / "config.json")
+    where, problems = f"{folder}/config.json", []
+    if layout == "original":
+        _check(config, ORIGINAL, problems)
+        text, tower = config, config.get("mm_vision_tower")
+        layer, image_token = config.get("mm_vision_select_layer", -2), None
+        if clip is not None:
+            vision = clip_section(clip)
+        elif tower in KNOWN_TOWERS:
+            vision = KNOWN_TOWERS[tower]
+        elif tower and (Path(tower) / "config.json").is_file():
+            vision = clip_section(Path(tower))
+        else:
+            vision = None
+            problems.append(f"its vision tower {tower!r} is described nowhere: give --clip DIR")
+    else:
+        _check(config, LLAVA, problems)
+        text, vision = config.get("text_config"), config.get("vision_config")
+        layer = config.get("vision_feature_layer", -2)
+        image_token = config.get("image_token_index", config.get("image_token_id", 32000))
+        if not isinstance(text, dict) or not isinstance(vision, dict):
+            problems.append("no text_config or vision_config: is it a LLaVA?")
+            text = vision = None
+    if isinstance(layer, list) and len(layer) == 1:
+        layer = layer[0]
+    if not isinstance(layer, int):
+        problems.append(f"the connector reads the layers {layer}; ours reads one")
+    shards.refuse(f"{where} describes a model that is not ours", problems)
+    if layout != "original":
+        tied = text.get("tie_word_embeddings")
+        if tied is None and not any(name.endswith("lm_head.weight") for name in tensor_names):
+            # 4.x writes the flag above, where its default is True and says nothing.
+            tied = bool(config.get("tie_word_embeddings", False))
+        text = {"model_type": "llama"} | text | {"tie_word_embeddings": bool(tied)}
+    return vision, text, layer, image_token
+
+
+def clip_section(folder: Path) -> dict[str, Any]:
+    """The vision part of a CLIP's `config.json`, of both towers or of one."""
+    config = read_json(folder / "config.json")
+    section = config.get("vision_config", config)
+    kind = section.get("model_type", config.get("model_type"))
+    if kind not in ("clip_vision_model", "clip"):
+        raise UserError(f"{folder} holds a {kind!r}, not a CLIP")
+    return section
+
+
+def mistral_section(folder: Path) -> dict[str, Any]:
+    config = read_json(folder / "config.json")
+    if config.get("model_type") != "mistral":
+        raise UserError(f"{folder} holds a {config.get('model_type')!r}, not a Mistral")
+    return config
+
+
+def build(
+    vision: Mapping[str, Any],
+    text: Mapping[str, Any],
+    layer: int,
+    image_token: int,
+    vocab_size: int,
+    where: str,
+) -> NotaGPTConfig:
+    """The architecture of Hugging Face's two sections; all that does not fit is listed."""
+    problems: list[str] = []
+    v, t = CLIP_DEFAULTS | dict(vision), MISTRAL_DEFAULTS | dict(text)
+    kind = t.get("model_type", "mistral")
+    if kind not in ("mistral", "llava_mistral"):
+        problems.append(f"the decoder is a {kind!r}; ours is a Mistral")
+    if v.get("model_type", "clip_vision_model") not in ("clip_vision_model", "clip"):
+        problems.append(f"the vision tower is a {v['model_type']!r}; ours is a CLIP")
+    if v["num_channels"] != 3:
+        problems.append(f"the vision tower reads {v['num_channels']} channels; ours 3")
+    if t["hidden_act"] != "silu":
+        problems.append(f"the decoder's activation is {t['hidden_act']!r}; ours is silu")
+    rope = t.get("rope_parameters") or {}
+    scaling = t.get("rope_scaling") or {}
+    scaled = rope.get("rope_type", scaling.get("rope_type", scaling.get("type", "default")))
+    if scaled not in ("default", None):
+        problems.append(f"the rotary angles are scaled ({scaled}); ours are not")
+    shards.refuse(f"{where} describes a model that is not ours", problems)
+    return NotaGPTConfig(
+        vision=VisionConfig(
+            **{f.name: v[f.name] for f in dataclasses.fields(VisionConfig) if f.name in v},
+            feature_layer=layer,
+        ),
+        text=TextConfig(
+            vocab_size=vocab_size,
+            hidden_size=t["hidden_size"],
+            intermediate_size=t["intermediate_size"],
+            num_hidden_layers=t["num_hidden_layers"],
+            num_attention_heads=t["num_attention_heads"],
+            num_key_value_heads=t["num_key_value_heads"] or t["num_attention_heads"],
+            head_dim=t["head_dim"] or t["hidden_size"] // t["num_attention_heads"],
+            rope_theta=float(rope.get("rope_theta") or t.get("rope_theta") or 1e4),
+            rms_norm_eps=float(t["rms_norm_eps"]),
+            sliding_window=t["sliding_window"],
+            tie_word_embeddings=bool(t["tie_word_embeddings"]),
+        ),
+        image_token_id=image_token,
+    )
+
+
+def _check(config: Mapping[str, Any], accepted: Mapping[str, tuple], problems: list[str]) -> None:
+    for key, (values, why) in accepted.items():
+        if config.get(key) not in values:
+            problems.append(f"{key} is {config[key] if key in config else 'absent'}: {why}")
+
+
+def to_hf(config: NotaGPTConfig, dtype: str, tokens: Mapping[str, int | None]) -> dict[str, Any]:
+    """`config.json` as transformers 4.46, 4.57 and 5 read it alike.
+
+    tokens: ids of `bos`, `eos` and `pad`, None where there is no such token.
+    """
+    text, vision = dataclasses.asdict(config.text), dataclasses.asdict(config.vision)
+    theta, layer = text.pop("rope_theta"), vision.pop("feature_layer")
+    ids = {f"{name}_token_id": tokens.get(name) for name in ("bos", "eos", "pad")}
+    return {
+        "architectures": ["LlavaForConditionalGeneration"],
+        "model_type": "llava",
+        "torch_dtype": dtype,  # 4.x
+        "dtype": dtype,  # 5
+        "ignore_index": -100,
+        "image_token_index": config.image_token_id,
+        "image_seq_length": config.vision.num_patches,
+        "vision_feature_layer": layer,
+        "vision_feature_select_strategy": "default",
+        "projector_hidden_act": "gelu",
+        "multimodal_projector_bias": True,
+        "tie_word_embeddings": config.text.tie_word_embeddings,
+        "pad_token_id": tokens.get("pad"),
+        "text_config": {
+            "architectures": ["MistralForCausalLM"],
+            "model_type": "mistral",
+            **text,
+            "rope_theta": theta,  # 4.x
+            "rope_parameters": {"rope_type": "default", "rope_theta": theta},  # 5
+            "max_position_embeddings": CONTEXT,
+            "hidden_act": "silu",
+            "attention_dropout": 0.0,
+            "torch_dtype": dtype,
+            "dtype": dtype,
+            "use_cache": True,
+            **ids,
+        },
+        "vision_config": {
+            "model_type": "clip_vision_model",
+            **vision,
+            "num_channels": 3,
+            "projection_dim": 768,
+            "attention_dropout": 0.0,
+            "torch_dtype": dtype,
+            "dtype": dtype,
+        },
+    }
+
+
+def described(config: NotaGPTConfig) -> dict[str, Any]:
+    """What decides the model's numbers, without how it is computed."""
+    values = config.to_dict()
+    return {key: values[key] for key in ("vision", "text", "connector", "image_token_id")}
+
+
+def of_directory(
+    folder: Path, vocab_size: int = 0, image_token: int | None = None
+) -> NotaGPTConfig:
+    """The architecture of a conversion (`architecture.json`) or of a run (`config.json`).
+
+    vocab_size, image_token: a run's configuration leaves them to its tokenizer.
+    """
+    if (folder / FILE).is_file():
+        return NotaGPTConfig.from_dict(read_json(folder / FILE))
+    model = read_json(folder / "config.json").get("model")
+    if not isinstance(model, dict) or image_token is None:
+        raise UserError(f"{folder} has no description of its model, or no tokenizer/ beside it")
+    text = model["text"] | {"vocab_size": vocab_size}
+    text["sliding_window"] = text["sliding_window"] or None
+    return NotaGPTConfig.from_dict(model | {"text": text, "image_token_id": image_token})
+
+
+def require_same(found: NotaGPTConfig, wanted: NotaGPTConfig, where: str | Path) -> None:
+    """Raises UserError that lists every field in which weights and run differ.
+
+    Shapes alone would let a wrong rotary base or epsilon through.
+    """
+    got, want = _flat(described(found)), _flat(described(wanted))
+    problems = [
+        f"{key} is {got[key]} there and {want[key]} here"
+        + (f": --config.model.{key}={got[key] or 0}" if "." in key else "")
+        for key in want
+        # The connector's other fields are the resampler's, which Hugging Face has no name for.
+        if got[key] != want[key] and (key == "connector.kind" or not key.startswith("connector."))
+    ]
+    shards.refuse(f"the weights in {where} are of another model than the configuration", problems)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

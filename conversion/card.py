@@ -1,0 +1,140 @@
+"""The model card: what an exported model is made of, read from the directories it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from conversion import architecture
+from nota_jax.models.config import NotaGPTConfig
+
+HEAD = """---
+library_name: transformers
+pipeline_tag: image-text-to-text
+tags: [sheet-music, abc-notation, notagpt, llava]
+---
+
+# NotaGPT ({name})
+
+Reads a picture of sheet music and answers in text: title, key, meter, ABC notation, analysis.
+Made with nota_jax, an open reimplementation of NotaGPT (arXiv 2502.14893); exported with
+`conversion.to_hf` as a `LlavaForConditionalGeneration` with transformers' legacy tensor names.
+"""
+
+USE = """
+## Use
+
+```python
+from PIL import Image
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+model = LlavaForConditionalGeneration.from_pretrained(FOLDER)
+processor = AutoProcessor.from_pretrained(FOLDER)
+score = Image.open("score.png").convert("RGB")
+side = max(score.size)  # LLaVA's own padding is grey; this model knows white paper
+page = Image.new("RGB", (side, side), "white")
+page.paste(score, ((side - score.width) // 2, (side - score.height) // 2))
+text = "[INST] <image>\\nWhat is the key of this tune? [/INST]"
+inputs = processor(images=page, text=text, return_tensors="pt")
+answer = model.generate(**inputs, max_new_tokens=64)[0, inputs["input_ids"].shape[1]:]
+print(processor.decode(answer, skip_special_tokens=True))
+```
+"""
+
+MOST_PHASES = 9  # a chain of runs that is longer runs in a circle
+
+
+def write(folder: Path, config: NotaGPTConfig, step: int | None) -> str:
+    """README.md of the export of `folder`, a run's or a conversion's directory."""
+    chain = _chain(folder)
+    parts = [HEAD.format(name=chain[0][1].get("size", "converted") if chain else "converted")]
+    parts += ["\n## Architecture\n", *_architecture(config)]
+    parts += ["\n## Base models\n", *_bases(chain[-1] if chain else (folder, {}))]
+    if chain:
+        parts += ["\n## Training\n", *_phases(chain, step), "\n## Data\n", *_data(chain)]
+        parts += ["\n## Evaluation\n", *_evaluation(folder)]
+    return "\n".join(parts) + "\n" + USE
+
+
+def _chain(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The run and those before it, newest first, as far as they are still there."""
+    chain: list[tuple[Path, dict[str, Any]]] = []
+    while (folder / "config.json").is_file() and len(chain) < MOST_PHASES:
+        chain.append((folder, architecture.read_json(folder / "config.json")))
+        folder = Path(chain[-1][1].get("previous") or "-")
+    return chain
+
+
+def _architecture(config: NotaGPTConfig) -> list[str]:
+    v, t = config.vision, config.text
+    return [
+        f"- vision: CLIP ViT, {v.num_hidden_layers} layers of width {v.hidden_size}, "
+        f"{v.image_size} px, patches of {v.patch_size} px, features of layer {v.feature_layer}",
+        "- connector: linear, GELU, linear",
+        f"- decoder: Mistral, {t.num_hidden_layers} layers of width {t.hidden_size}, "
+        f"{t.num_attention_heads} heads ({t.num_key_value_heads} for keys and values), "
+        f"rotary base {t.rope_theta:g}, sliding window {t.sliding_window or 'none'}, "
+        f"vocabulary {t.vocab_size}",
+    ]
+
+
+def _bases(oldest: tuple[Path, dict[str, Any]]) -> list[str]:
+    folder, config = oldest
+    start = Path(config["init_from"]) if config.get("init_from") else folder
+    if (start / "conversion.json").is_file():
+        made = architecture.read_json(start / "conversion.json")
+        lines = [f"- {source['name']} (layout {source['layout']})" for source in made["sources"]]
+        return lines + [f"- made new: {what}: {why}" for what, why in made["initialised"].items()]
+    if config.get("init_from"):
+        return [f"- {config['init_from']}"]
+    return [f"- none: random weights, seed {config.get('seed', 0)}"]
+
+
+def _phases(chain: list[tuple[Path, dict[str, Any]]], step: int | None) -> list[str]:
+    lines = ["| phase | tasks | trains | learning rate | questions per step | config digest |"]
+    lines.append("|---|---|---|---|---|---|")
+    for _, config in reversed(chain):
+        data, trains = config["data"], [rule for rule, on in config["trainable"] if on]
+        lines.append(
+            f"| {config['phase']} | {', '.join(data['tasks'])} | `{' '.join(trains)}` | "
+            f"{config['optim']['learning_rate']:g} | {data['batch_size']} | `{digest(config)}` |"
+        )
+    lines.append(f"\nCheckpoint of step {step} of the last phase. The digest is the SHA-256 of the "
+                 "resolved configuration (`config.json` of the run, keys sorted).")  # fmt: skip
+    return lines
+
+
+def digest(config: dict[str, Any]) -> str:
+    """SHA-256 of a resolved configuration, keys sorted; its first 16 digits."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _data(chain: list[tuple[Path, dict[str, Any]]]) -> list[str]:
+    lines = []
+    for folder in dict.fromkeys(config["data"]["dir"] for _, config in reversed(chain)):
+        report = Path(folder) / "build_report.json"
+        arguments = architecture.read_json(report).get("arguments", {}) if report.is_file() else {}
+        corpora = arguments.get("corpora") or "the ABC collections inside music21"
+        shown = ", ".join(corpora) if isinstance(corpora, list) else corpora
+        lines.append(f"- `{folder}`: pictures engraved by nota_jax from {shown}")
+    return lines + ["- part of music21's collections (Essen) is for non-commercial use"]
+
+
+def _evaluation(folder: Path) -> list[str]:
+    found = sorted(folder.glob("evaluation_*/evaluation.json"))
+    if not found:
+        return ["Not evaluated yet."]
+    lines = []
+    for path in found:
+        scores = architecture.read_json(path)
+        asked = scores.get("all", {}).get("questions", 0)
+        splits = ", ".join(scores.get("settings", {}).get("splits", []))
+        lines.append(f"Measured by the run itself on {asked} held-out questions ({splits}):\n")
+        table = path.with_suffix(".md")
+        if table.is_file():
+            section = table.read_text().split("\n## ")[0].split("\n", 1)[-1].strip()
+            # A table of two lines is a head without rows: nothing of these tasks is scored.
+            lines.append(section if section.count("\n") > 1 else "no figure for these tasks")
+    return lines

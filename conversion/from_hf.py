@@ -1,0 +1,246 @@
+"""Weights from Hugging Face's names into a checkpoint that training starts from.
+
+    python -m conversion.from_hf --llava DIR --out CKPT [--layout NAME]
+    python -m conversion.from_hf --clip DIR --mistral DIR --out CKPT
+
+DIR holds config.json and safetensors (one file, or shards with their index).  A LLaVA of the
+original repository without its vision tower takes `--clip DIR` beside `--llava`.  CKPT gets
+
+    base/               the parameters, as `nota_jax.training.checkpoint` reads them
+    architecture.json   what decides the model's numbers
+    conversion.json     where everything came from, what was left out, what was initialised
+    tokenizer files     with <image> and <pad>
+
+Tensors stream: a model of 15 GB needs about 1 GB of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from transformers import PreTrainedTokenizerBase
+
+import nota_jax
+from conversion import architecture, names, plan, shards
+from nota_jax.data.chat import image_token_id
+from nota_jax.data.tokenizer import load_tokenizer, save_tokenizer
+from nota_jax.errors import UserError
+from nota_jax.main import quiet
+from nota_jax.models.config import NotaGPTConfig
+from nota_jax.training import rules, streams
+
+Say = Callable[[str], None]
+
+PROVENANCE = "conversion.json"
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+MULTIPLE = 64  # a vocabulary of a multiple of it can be cut over devices and suits matrix units
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one or two Hugging Face directories mean to us; nothing large is in memory."""
+
+    architecture: NotaGPTConfig
+    plan: plan.Plan
+    tokenizer: PreTrainedTokenizerBase | None
+    sources: tuple[plan.Source, ...]
+
+
+def read(
+    llava: Path | None = None,
+    clip: Path | None = None,
+    mistral: Path | None = None,
+    layout: str | None = None,
+) -> Reading:
+    """Reads headers and configurations and plans what becomes of every tensor.
+
+    layout: of `llava`'s tensors; None to recognise it.
+
+    Raises:
+      UserError: anything that does not fit, as one list where there are several.
+    """
+    if (llava is None) == (mistral is None) or (mistral is not None and clip is None):
+        raise UserError("give either --llava DIR, or --clip DIR and --mistral DIR")
+    if llava is not None:
+        tensors = shards.open_directory(llava)
+        layout = layout or names.recognise(tensors)
+        if layout not in names.WHOLE:
+            whole = ", ".join(names.WHOLE)
+            raise UserError(
+                f"{llava} holds tensors of the layout {layout}, which is a part of a model: give "
+                f"--clip and --mistral, or force one of {whole}"
+            )
+        vision, text, layer, image = architecture.of_llava(llava, layout, set(tensors), clip)
+        sources = [plan.Source(llava, layout, tensors)]
+        if clip is not None:
+            sources[0] = plan.Source(llava, layout, tensors, ("connector", "text", "head"))
+    else:
+        if layout is not None:
+            raise UserError("--layout is for --llava; CLIP's and Mistral's are recognised")
+        text, layer, image = architecture.mistral_section(mistral), -2, None
+        sources = [_part(mistral, ("mistral",), ("text", "head"))]
+    if clip is not None:
+        vision = architecture.clip_section(clip)
+        sources.append(_part(clip, ("clip", "clip-flat"), ("vision",)))
+
+    home = llava or mistral
+    old = int(text.get("vocab_size", architecture.MISTRAL_DEFAULTS["vocab_size"]))
+    tok = None
+    if any((home / name).is_file() for name in TOKENIZERS):
+        tok = load_tokenizer(home)
+    vocab, image = _vocabulary(home, old, image, tok)
+    config = architecture.build(vision, text, layer, image, vocab, f"{home}/config.json")
+    return Reading(config, plan.make(sources, config, old), tok, tuple(sources))
+
+
+def _part(folder: Path, layouts: tuple[str, ...], components: tuple[str, ...]) -> plan.Source:
+    tensors = shards.open_directory(folder)
+    layout = names.recognise(tensors)
+    if layout not in layouts:
+        raise UserError(f"{folder} holds tensors of the layout {layout}, expected: {layouts[0]}")
+    return plan.Source(folder, layout, tensors, components)
+
+
+def _vocabulary(
+    home: Path, old: int, image: int | None, tok: PreTrainedTokenizerBase | None
+) -> tuple[int, int]:
+    """(vocabulary size, image token), wide enough for <image> and <pad>."""
+    if tok is None:
+        found, needed = (old, old + 2) if image is None else (image, image + 1)
+    else:
+        found, needed = image_token_id(tok), len(tok)
+    if image is not None and found != image:
+        raise UserError(
+            f"{home}: config.json says that <image> is token {image}, the tokenizer says {found}"
+        )
+    return (old if needed <= old else -(-needed // MULTIPLE) * MULTIPLE), found
+
+
+def convert(reading: Reading, out: str | Path, say: Say = print) -> None:
+    """Writes the checkpoint; the directory gets its name when all of it is there."""
+    say(report(reading))
+    with shards.staged(out, plan.n_bytes(reading.plan)) as half:
+        streams.save_base(half, reading.plan.shapes, reading.plan.blocks())
+        _write_json(half / architecture.FILE, architecture.described(reading.architecture))
+        _write_json(half / PROVENANCE, _provenance(reading))
+        if reading.tokenizer is not None:
+            save_tokenizer(reading.tokenizer, half)
+    say(f"written: {out}")
+
+
+def load(
+    folder: str | Path, wanted: NotaGPTConfig, shardings: Mapping[str, Any] | None, say: Say
+) -> dict[str, Any]:
+    """The parameters of a Hugging Face LLaVA, each device's part read straight to its place.
+
+    wanted: the architecture of the run, which has to be that of the weights.
+    shardings: by path; None gives numpy arrays.
+    """
+    reading = read(llava=Path(folder))
+    architecture.require_same(reading.architecture, wanted, folder)
+    say(report(reading))
+
+    def place(path: str, parameter: plan.Parameter | plan.Fresh) -> Any:
+        if shardings is None:
+            return parameter.read()
+        return jax.make_array_from_callback(
+            parameter.form.shape, shardings[path], parameter.read, dtype=parameter.form.dtype
+        )
+
+    return rules.unflatten({path: place(path, p) for path, p in reading.plan.parameters.items()})
+
+
+def report(reading: Reading) -> str:
+    """What was found, in lines for people."""
+    done = reading.plan
+    lines = [
+        f"layout {source.layout}: {len(source.tensors)} tensors in {source.folder}"
+        for source in reading.sources
+    ]
+    count = rules.count(done.shapes)
+    lines.append(f"{len(done.parameters)} parameters, {count:,} numbers, "
+                 f"{rules.human_bytes(plan.n_bytes(done))}")  # fmt: skip
+    lines += [f"left out: {line}" for line in _grouped(done.left_out)]
+    lines += [f"initialised: {line}" for line in _grouped(done.initialised)]
+    if reading.tokenizer is None:
+        lines.append("no tokenizer there: training needs config.tokenizer=FOLDER")
+    return "\n".join(lines)
+
+
+def _grouped(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """One line for each reason, with its first names."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in pairs:
+        reasons.setdefault(why, []).append(name)
+    return [
+        f"{', '.join(group[:2])}" + (f" and {len(group) - 2} more" if len(group) > 2 else "")
+        + f" ({why})"
+        for why, group in reasons.items()
+    ]  # fmt: skip
+
+
+def _provenance(reading: Reading) -> dict[str, Any]:
+    return {
+        "nota_jax": nota_jax.__version__,
+        "sources": [
+            {
+                "directory": str(source.folder),
+                "name": architecture.read_json(source.folder / "config.json").get("_name_or_path")
+                or source.folder.resolve().name,
+                "layout": source.layout,
+                "tensors": len(source.tensors),
+            }
+            for source in reading.sources
+        ],
+        "left_out": dict(reading.plan.left_out),
+        "initialised": dict(reading.plan.initialised),
+    }
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status: 0, or 2 for a mistake."""
+    parser = command("conversion.from_hf", __doc__)
+    parser.add_argument("--llava", type=Path, metavar="DIR")
+    parser.add_argument("--clip", type=Path, metavar="DIR")
+    parser.add_argument("--mistral", type=Path, metavar="DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="CKPT")
+    parser.add_argument("--layout", choices=names.WHOLE, help="force the layout of --llava")
+    args = parser.parse_args(argv)
+    return run(lambda: convert(read(args.llava, args.clip, args.mistral, args.layout), args.out))
+
+
+def command(name: str, text: str | None) -> argparse.ArgumentParser:
+    """A parser whose help is the module's docstring, on a terminal without third-party chatter."""
+    quiet()
+    # Numbers are moved, not computed: an accelerator would only be kept from others.
+    jax.config.update("jax_platforms", "cpu")
+    return argparse.ArgumentParser(
+        name, description=(text or "").strip(), formatter_class=argparse.RawTextHelpFormatter
+    )
+
+
+def run(work: Callable[[], Any]) -> int:
+    """The exit status of a command, whose UserErrors are printed."""
+    try:
+        return work() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: nothing was left under the final name", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Measures a round trip at full size: a random checkpoint → ours → Hugging Face, byte for byte.
+
+    python -m conversion.full_size --work FOLDER [--size 7b] [--shards 4]
+
+Makes a bfloat16 LLaVA of the size in legacy names (7b: 7,566,743,552 parameters, 15.13 GB; every
+bit random, NaNs included), converts it with the two commands in processes of their own, compares
+every tensor, and prints the duration and peak resident memory of each process.  FOLDER needs three
+times the model's size and is emptied again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from configs import common
+from conversion import architecture, from_hf, names, shards
+from nota_jax.errors import UserError
+from nota_jax.models.config import NotaGPTConfig
+from nota_jax.models.notagpt import init_params
+from nota_jax.training import rules
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+SMALL_VOCABULARY = 1024  # where the size leaves it to its tokenizer
+
+
+def config_of(size: str) -> NotaGPTConfig:
+    values = common.model(size).to_dict()
+    text = values["text"] | {"sliding_window": values["text"]["sliding_window"] or None}
+    text["vocab_size"] = text["vocab_size"] or SMALL_VOCABULARY
+    image = text["vocab_size"] - 64  # 32000 in 7b
+    return NotaGPTConfig.from_dict(values | {"text": text, "image_token_id": image})
+
+
+def make(folder: Path, config: NotaGPTConfig, n_shards: int) -> int:
+    """Writes the random checkpoint; returns its number of parameters."""
+    shapes = rules.flatten(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+    forms = {}
+    for path, leaf in shapes.items():
+        for name, slot in names.sources(path, leaf.shape[0], "legacy"):
+            part = leaf.shape if slot.layer is None else leaf.shape[1:]
+            shape = slot.transform.to_hf(np.broadcast_to(np.empty(()), part)).shape
+            forms[name] = (BFLOAT16, shape)
+    rng = np.random.default_rng(0)
+
+    def produce(name: str) -> np.ndarray:
+        bits = np.frombuffer(rng.bytes(shards.nbytes(forms[name])), np.uint16)
+        return bits.view(BFLOAT16).reshape(forms[name][1])
+
+    largest = max(map(shards.nbytes, forms.values()))
+    limit = sum(map(shards.nbytes, forms.values())) // n_shards + largest // 2
+    folder.mkdir(parents=True)
+    shards.write(folder, forms, produce, limit)
+    values = architecture.to_hf(config, "bfloat16", {})
+    (folder / "config.json").write_text(json.dumps(values))
+    return sum(math.prod(shape) for _, shape in forms.values())
+
+
+def timed(what: str, *argv: str) -> None:
+    """Runs a command of ours in a process of its own and prints what it took."""
+    start = time.monotonic()
+    command = [sys.executable, "-m", *argv]
+    pid = os.posix_spawn(sys.executable, command, os.environ)
+    _, status, usage = os.wait4(pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise UserError(f"{' '.join(argv)} failed")
+    peak = usage.ru_maxrss * 1024  # Linux counts KiB
+    say(what, start, f"peak resident memory {rules.human_bytes(peak)}")
+
+
+def say(what: str, start: float, more: str) -> None:
+    print(f"{what}: {time.monotonic() - start:.0f} s, {more}", flush=True)
+
+
+def compare(a: Path, b: Path) -> int:
+    """The number of tensors, which are all the same bytes in both directories."""
+    one, other = shards.open_directory(a), shards.open_directory(b)
+    problems = [f"only in one: {name}" for name in one.keys() ^ other.keys()]
+    for name in one.keys() & other.keys():
+        x, y = one[name], other[name]
+        same = (x.dtype, x.shape) == (y.dtype, y.shape)
+        if not same or x.read().tobytes() != y.read().tobytes():
+            problems.append(f"different: {name}")
+    shards.refuse("the round trip changed the model", problems)
+    return len(one)
+
+
+def measure(work: Path, size: str, n_shards: int) -> None:
+    config = config_of(size)
+    if work.exists() and any(work.iterdir()):
+        raise UserError(f"{work} is not empty")
+    work.mkdir(parents=True, exist_ok=True)
+    a, ours, b = work / "hf", work / "ours", work / "back"
+    try:
+        start = time.monotonic()
+        count = make(a, config, n_shards)
+        files = sorted(a.glob("*.safetensors"))
+        size_bytes = sum(file.stat().st_size for file in files)
+        say("made", start, f"{count:,} parameters, {size_bytes:,} bytes in {len(files)} shards")
+        timed("from_hf", "conversion.from_hf", "--llava", str(a), "--out", str(ours))
+        timed("to_hf", "conversion.to_hf", "--ckpt", str(ours), "--out", str(b))
+        start = time.monotonic()
+        say("compared", start, f"{compare(a, b)} tensors, all bytes the same")
+    finally:
+        for folder in (a, ours, b):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = from_hf.command("conversion.full_size", __doc__)
+    parser.add_argument("--work", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--size", choices=common.SIZES, default="7b")
+    parser.add_argument("--shards", type=int, default=4)
+    args = parser.parse_args(argv)
+    return from_hf.run(lambda: measure(args.work, args.size, args.shards))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

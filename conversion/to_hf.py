@@ -1,0 +1,212 @@
+"""A checkpoint into a directory that `LlavaForConditionalGeneration.from_pretrained` loads.
+
+    python -m conversion.to_hf --ckpt CKPT --out DIR [--dtype bfloat16] [--max-shard-size 5GB]
+
+CKPT is the directory of a run of any phase (its frozen base and what it trained are joined; the
+newest checkpoint, or --step N) or of a conversion.  DIR gets legacy tensor names, which are the
+only ones that transformers 4.46, 4.57 and 5 all load, configuration, tokenizer, chat template,
+processor files, and a model card.  Without --dtype each tensor keeps its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from conversion import architecture, card, from_hf, names, plan, shards
+from nota_jax.data.chat import CHAT_TEMPLATE, IMAGE, image_token_id
+from nota_jax.data.images import IMAGE_MEAN, IMAGE_STD
+from nota_jax.data.tokenizer import load_tokenizer, save_tokenizer
+from nota_jax.errors import UserError
+from nota_jax.models.config import NotaGPTConfig
+from nota_jax.models.notagpt import init_params
+from nota_jax.training import checkpoint, streams
+
+Say = Callable[[str], None]
+
+SHARD = 5 * 10**9
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's or a conversion's directory, opened; tokenizer: None where there is none."""
+
+    folder: Path
+    stored: streams.Stored
+    architecture: NotaGPTConfig
+    tokenizer: PreTrainedTokenizerBase | None
+    image_mode: str
+
+
+def open_run(folder: str | Path, step: int | None = None) -> Trained:
+    """What a run or a conversion holds, checked, with nothing large in memory.
+
+    Raises:
+      UserError: no such run, the wrong base, parameters that are not the described model's.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"there is no directory {folder}")
+    if not (folder / "base").exists() and shards.is_checkpoint(folder):
+        raise UserError(f"{folder} is in Hugging Face's format already")
+    stored = streams.Stored(folder, step)
+    home = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
+    tok = None
+    if any((home / name).is_file() for name in from_hf.TOKENIZERS):
+        tok = load_tokenizer(home)
+    if plan.EMBEDDING not in stored.forms:
+        raise UserError(f"{folder} holds no {plan.EMBEDDING}: it is not the run of a NotaGPT")
+    vocab = stored.forms[plan.EMBEDDING].shape[0]
+    image = None if tok is None else image_token_id(tok)
+    config = architecture.of_directory(folder, vocab, image)
+    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    problem = f"the parameters in {folder} are not those of the model that it describes"
+    checkpoint.check_shapes(stored.forms, shapes, problem)
+    mode = "pad"
+    if (folder / "config.json").is_file():
+        mode = (
+            architecture.read_json(folder / "config.json").get("data", {}).get("image_mode", mode)
+        )
+    return Trained(folder, stored, config, tok, mode)
+
+
+def export(
+    run: Trained,
+    out: str | Path,
+    dtype: str | None = None,
+    max_shard: int = SHARD,
+    say: Say = print,
+) -> None:
+    """Writes the directory, which gets its name when all of it is there."""
+    kind = run.architecture.connector.kind
+    if kind != "mlp2":
+        raise UserError(
+            f"the connector of {run.folder} is a {kind}, which LLaVA has no counterpart for: only "
+            "mlp2 can be exported"
+        )
+    target = jnp.dtype(dtype) if dtype else None
+    forms, homes = {}, {}
+    for path, form in run.stored.forms.items():
+        for name, slot in names.sources(path, form.shape[0], "legacy"):
+            part = form.shape if slot.layer is None else form.shape[1:]
+            shape = slot.transform.to_hf(np.broadcast_to(np.empty(()), part)).shape
+            forms[name], homes[name] = (target or form.dtype, shape), slot
+
+    def produce(name: str) -> np.ndarray:
+        slot = homes[name]
+        values = slot.transform.to_hf(run.stored.read(slot.path, slot.layer))
+        cast = np.ascontiguousarray(values).astype(forms[name][0], copy=False)
+        if cast.dtype == np.float16 and not np.isfinite(cast).all() and np.isfinite(values).all():
+            raise UserError(f"{name} has numbers that float16 cannot hold: take bfloat16")
+        return cast
+
+    widest = max((form[0] for form in forms.values()), key=lambda d: d.itemsize)
+    size = sum(map(shards.nbytes, forms.values()))
+    with shards.staged(out, size) as half:
+        files = shards.write(half, forms, produce, max_shard)
+        run.stored.prove()
+        _write_configs(half, run, jnp.dtype(widest).name)
+        (half / "README.md").write_text(card.write(run.folder, run.architecture, run.stored.step))
+    say(f"written: {out} ({len(forms)} tensors, {size / 1e9:.2f} GB in {len(files)} files)")
+
+
+def _write_configs(out: Path, run: Trained, dtype: str) -> None:
+    config, tok = run.architecture, run.tokenizer
+    tokens = {} if tok is None else {
+        "bos": tok.bos_token_id, "eos": tok.eos_token_id, "pad": tok.pad_token_id
+    }  # fmt: skip
+    _write_json(out / "config.json", architecture.to_hf(config, dtype, tokens))
+    ids = {f"{name}_token_id": number for name, number in tokens.items()}
+    _write_json(out / "generation_config.json", {"do_sample": False, **ids})
+    picture = image_processor(config.vision.image_size, run.image_mode)
+    _write_json(out / "preprocessor_config.json", picture)
+    # 5.x would nest the picture's settings here too; 4.x then fails, and 5.x reads both files.
+    _write_json(
+        out / "processor_config.json",
+        {
+            "processor_class": "LlavaProcessor",
+            "image_token": IMAGE,
+            "patch_size": config.vision.patch_size,
+            # One less than there are hidden states: "default" leaves CLS out, which is counted.
+            "num_additional_image_tokens": 1,
+            "vision_feature_select_strategy": "default",
+        },
+    )
+    if tok is not None:
+        save_tokenizer(tok, out)
+        # Where each generation of transformers looks for the template.
+        template = tok.chat_template or CHAT_TEMPLATE
+        (out / "chat_template.jinja").write_text(template)
+        _write_json(out / "chat_template.json", {"chat_template": template})
+        settings = architecture.read_json(out / "tokenizer_config.json")
+        settings |= {"chat_template": template, "processor_class": "LlavaProcessor"}
+        # 4.x would hand out token_type_ids as well, which `generate` refuses.
+        settings["model_input_names"] = ["input_ids", "attention_mask"]
+        _write_json(out / "tokenizer_config.json", settings)
+
+
+def image_processor(size: int, mode: str) -> dict[str, Any]:
+    """`preprocessor_config.json`: `data.images.load` and `normalize` in transformers' terms.
+
+    LLaVA's processor pads with the mean colour and knows no other; ours pads with white.  For
+    square pictures, which is all that our datasets hold, that is the same.
+    """
+    return {
+        "processor_class": "LlavaProcessor",
+        # Without a type it is the model's own: LlavaImageProcessor in 4.57 and 5.  4.46 has none
+        # that pads, and fails on a name that it does not know; it takes CLIP's.
+        **({"do_pad": True} if mode == "pad" else {"image_processor_type": "CLIPImageProcessor"}),
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": size},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(IMAGE_MEAN),
+        "image_std": list(IMAGE_STD),
+    }
+
+
+def _write_json(path: Path, values: Any) -> None:
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def parse_size(text: str) -> int:
+    """ "5GB" → 5,000,000,000; decimal units, as transformers counts them."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(KB|MB|GB|)", text.strip().upper())
+    if match is None or not float(match[1]):
+        raise UserError(f"{text!r} is no size: write 5GB or 500MB")
+    return int(float(match[1]) * {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}[match[2]])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status: 0, or 2 for a mistake."""
+    parser = from_hf.command("conversion.to_hf", __doc__)
+    parser.add_argument("--ckpt", type=Path, required=True, metavar="CKPT")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--max-shard-size", default="5GB", metavar="SIZE")
+    parser.add_argument("--step", type=int, help="which checkpoint; the newest if not given")
+    args = parser.parse_args(argv)
+    return from_hf.run(
+        lambda: export(
+            open_run(args.ckpt, args.step), args.out, args.dtype, parse_size(args.max_shard_size)
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,281 @@
+"""Runs transformers and nota_jax on the same scores and texts, and says how far they are apart.
+
+    python -m conversion.verify --hf DIR --ckpt CKPT [--images PNG …] [--question TEXT]
+
+DIR is a Hugging Face LLaVA that transformers itself can load, CKPT a conversion or a run.  Both
+compute in float32.  Printed are, for each picture and for a text without one, the largest
+difference of every stage, the Kullback-Leibler divergence of the logits, and whether the greedy
+answers are the same.  Exit status: 0 the same model, 1 not the same, 2 a mistake.
+
+Needs PyTorch: pip install 'nota_jax[convert]'.  Without --images two tunes are engraved.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from conversion import from_hf, shards, to_hf
+from nota_jax.data import chat, images
+from nota_jax.data.tokenizer import load_tokenizer
+from nota_jax.errors import UserError
+from nota_jax.models import decode
+from nota_jax.models.notagpt import NotaGPT, init_params
+from nota_jax.notation import abc_reader, engrave
+from nota_jax.training import checkpoint
+
+TEMPLATE = "mistral_instruct"
+QUESTION = "What is the key of this tune?"
+# Of float32: differences of a stage, as a share of its largest number; of the logits in nats.
+TOLERANCE, KL_TOLERANCE = 1e-3, 1e-5
+TUNES = (
+    "X:1\nT:Up and Down\nM:4/4\nL:1/8\nK:G\nGABc d2B2|c2A2 G4|gfed c2A2|B2A2 G4|]\n",
+    "X:2\nT:Waltz in Thirds\nC:Anonymous\nM:3/4\nL:1/4\nK:Dm\nD2F|E2G|F2A|G2B|A2c|d3|]\n",
+)
+TEXT = "What does the field K: of an ABC tune say?"
+
+
+@dataclass
+class Case:
+    """One prompt, with a picture or without, and what a model makes of it, stage by stage.
+
+    pixels [1, S, S, 3] or None; tokens int [1, T]; stages: name → array; answer: greedy tokens.
+    """
+
+    name: str
+    pixels: np.ndarray | None
+    tokens: np.ndarray
+    n_prefix: int
+    stages: dict[str, np.ndarray] = field(default_factory=dict)
+    answer: list[int] = field(default_factory=list)
+
+
+def verify(
+    hf: Path,
+    ckpt: Path,
+    pictures: Sequence[Path] = (),
+    question: str = QUESTION,
+    new_tokens: int = 32,
+    say: Callable[[str], None] = print,
+) -> bool:
+    """Whether both are the same model; prints the comparison.
+
+    Raises:
+      UserError: one of the directories cannot be read, or PyTorch is missing.
+    """
+    torch, transformers = _torch()
+    run = to_hf.open_run(ckpt)
+    if not shards.is_checkpoint(hf):
+        raise UserError(f"{hf} is not the directory of a Hugging Face model")
+    tok = run.tokenizer or load_tokenizer(hf)
+    cases = _cases(run, tok, pictures, question)
+    good = _compare_processor(hf, run, tok, pictures, question, transformers, say)
+
+    # One model at a time: two of 7b do not fit into one host.
+    theirs = _run_theirs(torch, transformers, hf, cases, run, new_tokens)
+    ours = _run_ours(run, cases, tok.eos_token_id, new_tokens)
+    for a, b in zip(ours, theirs, strict=True):
+        good &= _compare(a, b, tok, say)
+    say("the same model" if good else "NOT the same model")
+    return good
+
+
+def _torch() -> tuple[Any, Any]:
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise UserError(f"{error.name} is missing: pip install 'nota_jax[convert]'") from None
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return torch, transformers
+
+
+def _pngs(pictures: Sequence[Path]) -> list[tuple[str, bytes]]:
+    """(name, encoded picture) of the files, or of two engraved tunes."""
+    if not pictures:
+        return [
+            (f"engraved tune {i}", engrave.engrave(abc_reader.parse(text)).png)
+            for i, text in enumerate(TUNES, 1)
+        ]
+    for path in pictures:
+        if not path.is_file():
+            raise UserError(f"there is no picture {path}")
+    return [(path.name, path.read_bytes()) for path in pictures]
+
+
+def _cases(run: to_hf.Trained, tok: Any, pictures: Sequence[Path], question: str) -> list[Case]:
+    config = run.architecture
+    prefix = chat.encode_prefix(tok, TEMPLATE, config.num_image_tokens)
+    prompt = chat.encode_prompts(tok, TEMPLATE, [question])[0]
+    tokens = np.array([prefix + prompt])
+    cases = []
+    for name, png in _pngs(pictures):
+        page = images.load(png, config.vision.image_size, run.image_mode, name=name)
+        cases.append(Case(name, images.normalize(page)[None], tokens, len(prefix)))
+    text = tok(f"[INST] {TEXT} [/INST]", add_special_tokens=False)["input_ids"]
+    return [*cases, Case("text alone", None, np.array([[tok.bos_token_id, *text]]), 0)]
+
+
+def _compare_processor(hf, run, tok, pictures, question, transformers, say) -> bool:
+    """Pixels and prompt of the directory's own processor against ours, where it has one."""
+    if not (hf / "preprocessor_config.json").is_file():
+        say("no processor there: pixels and prompts not compared")
+        return True
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(hf)
+    except Exception as error:  # whatever transformers thinks of it; the model may still be fine
+        say(f"its processor does not load ({str(error).splitlines()[0][:120]}): not compared")
+        return True
+    written = chat.template(TEMPLATE)
+    text = written.before_image + chat.IMAGE + written.prompt(question)
+    good = True
+    cases = [case for case in _cases(run, tok, pictures, question) if case.pixels is not None]
+    for case, (name, png) in zip(cases, _pngs(pictures), strict=True):
+        page = Image.open(io.BytesIO(png)).convert("RGB")
+        if run.image_mode == "pad":
+            page = white_square(page)
+        found = processor(images=page, text=text, return_tensors="np")
+        pixels = np.moveaxis(found["pixel_values"], 1, -1)
+        apart = np.abs(pixels - case.pixels) * np.asarray(images.IMAGE_STD)
+        same = found["input_ids"].tolist() == case.tokens.tolist()
+        levels = float(apart.max() * 255)
+        say(f"{name}: processor's pixels differ by {levels:.3f} of 1/255, prompt "
+            f"{'the same' if same else 'DIFFERENT'}")  # fmt: skip
+        good &= same and levels <= 1
+    return good
+
+
+def white_square(page: Image.Image) -> Image.Image:
+    """The picture in the middle of a white square: what transformers cannot be told to do."""
+    side = max(page.size)
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(page, ((side - page.width) // 2, (side - page.height) // 2))
+    return square
+
+
+def _run_theirs(torch, transformers, hf, cases, run, new_tokens) -> list[Case]:
+    try:
+        model, problems = transformers.LlavaForConditionalGeneration.from_pretrained(
+            hf, dtype=torch.float32, output_loading_info=True
+        )
+    except Exception as error:  # it raises whatever its parts raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(
+            f"transformers {transformers.__version__} does not load {hf}: {reason}"
+        ) from error
+    missing = [*problems["missing_keys"], *problems["unexpected_keys"]]
+    if missing:
+        raise UserError(
+            f"transformers {transformers.__version__} does not load {hf} whole, so there is "
+            f"nothing to compare: {', '.join(sorted(map(str, missing))[:4])} …"
+        )
+    model.eval()
+    inner = getattr(model, "model", model)
+    layer = run.architecture.vision.feature_layer
+    results = []
+    with torch.no_grad():
+        for case in cases:
+            out = Case(case.name, case.pixels, case.tokens, case.n_prefix)
+            tokens = torch.tensor(case.tokens)
+            inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+            if case.pixels is not None:
+                pixels = torch.tensor(np.moveaxis(case.pixels, -1, 1))
+                seen = inner.vision_tower(pixels, output_hidden_states=True).hidden_states
+                out.stages["vision"] = seen[layer][:, 1:].numpy()
+                out.stages["connector"] = inner.multi_modal_projector(seen[layer][:, 1:]).numpy()
+                inputs["pixel_values"] = pixels
+            out.stages["logits"] = model(**inputs).logits.numpy()
+            made = model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)
+            out.answer = made[0, tokens.shape[1] :].tolist()
+            results.append(out)
+    return results
+
+
+def _run_ours(run: to_hf.Trained, cases: list[Case], eos: int, new_tokens: int) -> list[Case]:
+    config = run.architecture
+    model = NotaGPT(config)
+    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    params = checkpoint.load_params(run.folder, shapes, step=run.stored.step)
+    variables = {"params": jax.tree.map(jnp.asarray, params)}
+    results = []
+    for case in cases:
+        out = Case(case.name, case.pixels, case.tokens, case.n_prefix)
+        features = jnp.zeros((1, config.num_image_tokens, config.text.hidden_size))
+        if case.pixels is not None:
+            vision = model.apply(variables, case.pixels, method=lambda m, x: m.vision_tower(x))
+            features = model.apply(variables, case.pixels, method="encode_images")
+            out.stages |= {"vision": np.asarray(vision), "connector": np.asarray(features)}
+        places = np.broadcast_to(np.arange(case.tokens.shape[1]), case.tokens.shape)
+        hidden = model.apply(
+            variables, case.tokens, np.zeros_like(places), places, features, method="hidden"
+        )
+        out.stages["logits"] = np.asarray(model.apply(variables, hidden, method="logits"))
+        if case.pixels is None:
+            results.append(out)  # our decoding is about pictures
+            continue
+        turn = case.tokens[:, case.n_prefix :]
+        found = decode.generate(
+            model, variables["params"], case.pixels, case.tokens[:, : case.n_prefix], turn[None],
+            np.array([[turn.shape[1]]]), max_new_tokens=new_tokens, eos_ids=(eos,),
+        )  # fmt: skip
+        out.answer = found.tokens[0, 0, : found.lengths[0, 0]].tolist()
+        results.append(out)
+    return results
+
+
+def _compare(ours: Case, theirs: Case, tok: Any, say: Callable[[str], None]) -> bool:
+    good, parts = True, []
+    for stage, there in theirs.stages.items():
+        apart = float(np.abs(ours.stages[stage] - there).max())
+        size = float(np.abs(there).max())
+        # Not `apart > …`: a NaN is no agreement.
+        good &= apart <= TOLERANCE * size
+        parts.append(f"{stage} {apart:.2e} of {size:.3g}")
+    kl = divergence(theirs.stages["logits"], ours.stages["logits"])
+    good &= kl <= KL_TOLERANCE
+    line = f"{ours.name}: largest difference: {', '.join(parts)}; KL {kl:.2e}"
+    if ours.pixels is not None:
+        ends = {tok.eos_token_id, tok.pad_token_id}
+        a, b = ([t for t in case.answer if t not in ends] for case in (ours, theirs))
+        good &= a == b
+        line += f"; greedy text {'the same' if a == b else 'DIFFERENT'}: {tok.decode(a)[:60]!r}"
+        if a != b:
+            line += f" against {tok.decode(b)[:60]!r}"
+    say(line)
+    return good
+
+
+def divergence(p: np.ndarray, q: np.ndarray) -> float:
+    """Largest Kullback-Leibler divergence, over positions, of softmax(q) from softmax(p), nats."""
+    p, q = (x.astype(np.float64) for x in (p, q))
+    p, q = (x - x.max(-1, keepdims=True) for x in (p, q))
+    p, q = (x - np.log(np.exp(x).sum(-1, keepdims=True)) for x in (p, q))
+    return float((np.exp(p) * (p - q)).sum(-1).max())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = from_hf.command("conversion.verify", __doc__)
+    parser.add_argument("--hf", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--ckpt", type=Path, required=True, metavar="CKPT")
+    parser.add_argument("--images", type=Path, nargs="+", default=(), metavar="PNG")
+    parser.add_argument("--question", default=QUESTION)
+    parser.add_argument("--new-tokens", type=int, default=32)
+    args = parser.parse_args(argv)
+    return from_hf.run(
+        lambda: int(not verify(args.hf, args.ckpt, args.images, args.question, args.new_tokens))
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
