@@ -1,0 +1,64 @@
+"""Starts several processes of one run, and waits for them; for the tests beside it."""
+
+import os
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nota_jax
+
+ROOT = Path(nota_jax.__file__).parents[1]
+
+
+def free_port() -> int:
+    """Of a pair of free neighbours, the first: jax's and the lifeline's."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+def launch(count, devices, command, **variables):
+    """`count` processes with so many virtual devices each, started together."""
+    port, processes = free_port(), []
+    for index in range(count):
+        env = {
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": str(ROOT),
+            # Compiling less thoroughly halves the time; all runs here are compiled alike.
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
+            "--xla_backend_optimization_level=0",
+            "NOTA_START_SECONDS": "60",
+        }
+        if count > 1:
+            env |= {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}"}
+            env |= {"JAX_NUM_PROCESSES": str(count), "JAX_PROCESS_ID": str(index)}
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, *map(str, command)],
+                env=env | variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return processes
+
+
+def finish(processes, timeout=100):
+    """[(status, stdout, stderr)] of processes that end by themselves; those that do not, fail."""
+    try:
+        with ThreadPoolExecutor() as pool:
+            out = list(pool.map(lambda p: p.communicate(timeout=timeout), processes))
+    finally:
+        for process in processes:
+            process.kill()
+    return [(p.returncode, *texts) for p, texts in zip(processes, out, strict=True)]
