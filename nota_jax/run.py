@@ -28,13 +28,12 @@ from nota_jax.data.pages import Settings
 from nota_jax.errors import UserError
 from nota_jax.evaluation import evaluate, report
 from nota_jax.evaluation.metrics import Prediction
-from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import NotaGPT, init_params
 from nota_jax.scaling import distributed, memory
 from nota_jax.scaling.flops import step_flops
 from nota_jax.scaling.mesh import make_mesh, param_shardings, row_share
 from nota_jax.training import checkpoint, loop, rules
-from nota_jax.training.optimizer import OptimizerConfig
+from nota_jax.training.program import model_config, shapes_of, train_config
 
 Say = Callable[[str], None]
 
@@ -78,23 +77,6 @@ def prepare(config: ConfigDict, say: Say = print) -> Run:
     shapes = shapes_of(architecture)
     check_memory(config, shapes)
     return Run(config, NotaGPT(architecture), tok, shapes)
-
-
-def model_config(config: ConfigDict, image_token: int, vocab_size: int) -> NotaGPTConfig:
-    """The architecture with what only the run knows: vocabulary, image token, compute dtype."""
-    values = config.model.to_dict()
-    values["text"] |= {
-        "vocab_size": vocab_size,
-        "sliding_window": values["text"]["sliding_window"] or None,
-    }
-    on_cpu = jax.default_backend() == "cpu"
-    dtype = config.dtype or ("float32" if on_cpu else "bfloat16")
-    return NotaGPTConfig.from_dict(values | {"image_token_id": image_token, "dtype": dtype})
-
-
-def shapes_of(architecture: NotaGPTConfig) -> rules.Tree:
-    """Shapes and dtypes of the parameters; nothing is allocated."""
-    return jax.eval_shape(lambda rng: init_params(architecture, rng), jax.random.key(0))
 
 
 def check_memory(config: ConfigDict, shapes: rules.Tree) -> None:
@@ -273,18 +255,7 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
         for part in run.shapes
     }
     return loop.train(
-        loop.TrainConfig(
-            total_steps=config.steps or batches.total_steps,
-            trainable=tuple(map(tuple, config.trainable)),
-            optimizer=OptimizerConfig(**config.optim.to_dict()),
-            accumulation=d.accumulation,
-            loss_chunk=config.loss_chunk,
-            log_every=config.log_every,
-            save_every=config.save_every,
-            keep_last=config.keep,
-            seed=config.seed,
-            record=as_json(config),
-        ),
+        train_config(config, config.steps or batches.total_steps, as_json(config)),
         run.model,
         run.shapes,
         starting_weights(run, say),

@@ -75,8 +75,7 @@ class Pipeline:
         self.pages, self.plan, self.config, self.seed = pages, plan, config, seed
         self._pad_id = tok.pad_token_id
         multiple = math.lcm(config.row_multiple, process_count)
-        wanted = config.batch_size * plan.n_rows / plan.n_turns
-        self.rows_per_batch = multiple * max(1, round(wanted / multiple))
+        self.rows_per_batch = batch_rows(config.batch_size, plan.n_turns / plan.n_rows, multiple)
         if plan.n_rows < self.rows_per_batch:
             raise UserError(
                 f"{', '.join(pages.splits)} has {plan.n_rows} rows ({plan.n_turns} questions), "
@@ -151,6 +150,11 @@ class Pipeline:
             "steps_by_length": self.steps_by_length,
             "padding_share": round(1 - used / held, 3),
         }
+
+
+def batch_rows(questions: int, questions_per_row: float, multiple: int) -> int:
+    """Rows of a batch that holds about so many questions; at least one multiple."""
+    return multiple * max(1, round(questions / questions_per_row / multiple))
 
 
 class BatchIterator(Iterator[dict[str, Any]]):

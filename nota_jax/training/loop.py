@@ -20,7 +20,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,42 +32,13 @@ from jax.sharding import Mesh, NamedSharding
 
 from nota_jax.errors import UserError
 from nota_jax.scaling.hardware import peak_flops
-from nota_jax.scaling.mesh import check_rows, param_shardings, place_batch
-from nota_jax.training import checkpoint, meters, rules
+from nota_jax.scaling.mesh import check_rows, place_batch, row_share
+from nota_jax.training import checkpoint, meters, program, rules
 from nota_jax.training import state as states
-from nota_jax.training.optimizer import OptimizerConfig, make_optimizer, schedule
-from nota_jax.training.step import DEVICE_KEYS, make_train_step
+from nota_jax.training.program import TrainConfig
+from nota_jax.training.step import DEVICE_KEYS
 
 Load = Callable[[Mapping[str, NamedSharding]], rules.Tree]
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How one phase is trained.
-
-    total_steps: optimizer steps of the whole run; the schedule ends there.
-    trainable: rules, True for what trains.
-    accumulation: microbatches per optimizer step.
-    loss_chunk: sequence positions whose logits exist at a time.
-    keep_last, keep_best, best: checkpoints that stay, and the metric (lower is better, of the last
-      report or of `evaluate`) that says which is best.
-    stop_after: leave off behind that step as if interrupted; None for `total_steps`.
-    record: the resolved configuration as JSON; kept with the run, read by nobody here.
-    """
-
-    total_steps: int
-    trainable: rules.Rules
-    optimizer: OptimizerConfig
-    accumulation: int = 1
-    loss_chunk: int = 256
-    log_every: int = 10
-    save_every: int = 500
-    keep_last: int = 2
-    keep_best: int = 1
-    best: str = "loss"
-    seed: int = 0
-    stop_after: int | None = None
-    record: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,7 +78,7 @@ def train(
       load: shardings by path → the parameters to start from, there or as numpy arrays; called
         only if `run_dir` has no checkpoint.
       pipeline: `data.pipeline`'s; `iter(pipeline)` has `get_state` and `set_state`, in JSON, and
-        is the same in all processes.
+        is the same in all processes.  Each reads its `row_share`.
       mesh: `scaling.mesh.make_mesh`'s.
       run_dir: made if it is not there.
       evaluate: (parameters, step) → metrics, asked before each save.
@@ -118,20 +89,14 @@ def train(
       UserError: tables or a mesh that do not fit, a checkpoint of another model, a full disk, a
         loss that is not finite.  Whatever was saved before is intact.
     """
-    run_dir, n_processes = Path(run_dir), jax.process_count()
+    run_dir, (_, shares) = Path(run_dir), row_share(mesh)
     main = jax.process_index() == 0
     say = say if main else (lambda _: None)
 
     # ---- what trains, how, and where it lies
-    trainable = rules.resolve(config.trainable, shapes, table="trainable")
-    if not any(trainable.values()):
-        raise UserError("the trainable table freezes every parameter: there is nothing to train")
-    recipe = config.optimizer
-    decay = rules.resolve(recipe.decay_rules, shapes, table="weight decay")
-    multipliers = rules.resolve(recipe.multiplier_rules, shapes, table="learning-rate multiplier")
-    shardings = param_shardings(mesh, shapes)
-    optimizer = make_optimizer(recipe, config.total_steps, decay=decay, multipliers=multipliers)
-    say(_table(shapes, recipe, trainable, decay, multipliers))
+    phase = program.prepare(config, model, shapes, mesh)
+    trainable, shardings, optimizer = phase.trainable, phase.shardings, phase.optimizer
+    say(phase.describe())
 
     with contextlib.ExitStack() as stack:
         # ---- from the newest checkpoint, or from the start
@@ -167,14 +132,7 @@ def train(
             say(f"resuming behind step {start} of {config.total_steps} from {saved.directory}")
 
         # ---- the loop
-        step = make_train_step(
-            model,
-            optimizer,
-            schedule(recipe, config.total_steps),
-            accumulation=config.accumulation,
-            chunk=config.loss_chunk,
-            shardings=jax.tree.map(lambda x: x.sharding, state),
-        )
+        step = phase.step(state)
         journal = stack.enter_context(meters.Journal(run_dir, resumed_at=start, active=main))
         signalled = stack.enter_context(_signals(say))
         peak = peak_flops(mesh.devices.flat[0])
@@ -194,12 +152,12 @@ def train(
             position = batches.get_state()
             # Done already?  Then the devices stood idle for (at most) as long as we waited.
             waited = time.monotonic() - asked if look.devices_idle() else 0.0
-            check_rows(mesh, len(batch["tokens"]) * n_processes)
+            check_rows(mesh, len(batch["tokens"]) * shares)
             placed = place_batch(mesh, {key: batch[key] for key in DEVICE_KEYS})
             state, metrics = step(state, placed)
 
             operations = flops(*placed["tokens"].shape) if flops else 0.0
-            done = meters.work(batch, operations, n_processes)
+            done = meters.work(batch, operations, shares)
             meter.add(dataclasses.replace(done, waited=waited), metrics)
             look.later(number, metrics, batch.get("ids"))
 
@@ -243,28 +201,6 @@ def train(
                 f"{saved.directory}; run the same command to continue"
             )
         return Outcome(state, number, report, meter.totals, interrupted)
-
-
-def _table(
-    shapes: rules.Tree,
-    recipe: OptimizerConfig,
-    trainable: Mapping[str, bool],
-    decay: Mapping[str, bool],
-    multipliers: Mapping[str, float],
-) -> str:
-    """The resolved tables, with the columns that say something in this run."""
-    columns: dict[str, Mapping[str, Any]] = {
-        "": {path: "trains" if trains else "frozen" for path, trains in trainable.items()}
-    }
-    if recipe.weight_decay:
-        columns["decay"] = {
-            path: recipe.weight_decay if decay[path] and trainable[path] else "-" for path in decay
-        }
-    if set(multipliers.values()) != {1.0}:
-        columns["lr ×"] = {path: multipliers[path] if trainable[path] else "-" for path in decay}
-    chosen = rules.split(shapes, trainable)[0]
-    share = f"{rules.count(chosen):,} of {rules.count(shapes):,} parameters train"
-    return f"{rules.describe(shapes, columns)}\n{share}"
 
 
 class _Look:

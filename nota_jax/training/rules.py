@@ -132,7 +132,11 @@ def n_bytes(tree: Tree) -> int:
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in flatten(tree).values())
 
 
-def describe(tree: Tree, columns: Mapping[str, Mapping[str, Any]]) -> str:
+def describe(
+    tree: Tree,
+    columns: Mapping[str, Mapping[str, Any]],
+    on_each: Mapping[str, int] | None = None,
+) -> str:
     """A table of what was resolved, with parameter counts and bytes, for people to read.
 
     A module whose parameters all share the same values in every column is one row, so that a
@@ -141,19 +145,20 @@ def describe(tree: Tree, columns: Mapping[str, Mapping[str, Any]]) -> str:
     Args:
       tree: parameters or their shapes.
       columns: column title → resolved table (`resolve`'s answer); values are printed with `str`.
+      on_each: bytes on each device by path, for a further column; None where all is on one.
     """
     flat = flatten(tree)
-    rows = [("parameters", *columns, "arrays", "count", "bytes")]
+    last = () if on_each is None else ("on each device",)
+    rows = [("parameters", *columns, "shape", "arrays", "count", "bytes", *last)]
     for name, paths in _fold(list(flat), columns):
         part = {path: flat[path] for path in paths}
         values = [str(column[paths[0]]) for column in columns.values()]
-        sizes = (len(paths), f"{count(part):,}", human_bytes(n_bytes(part)))
-        rows.append((name, *values, *map(str, sizes)))
-    blank = [""] * len(columns)
-    rows.append(("total", *blank, str(len(flat)), f"{count(tree):,}", human_bytes(n_bytes(tree))))
+        shape = "×".join(map(str, flat[paths[0]].shape)) if paths == [name] else ""
+        rows.append((name, *values, shape, *_sizes(part, on_each)))
+    rows.append(("total", *[""] * len(columns), "", *_sizes(flat, on_each)))
 
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    left = 1 + len(columns)  # names and values are set left, numbers right
+    left = 2 + len(columns)  # names, shapes and values are set left, numbers right
     lines = [
         "  ".join(
             cell.ljust(w) if i < left else cell.rjust(w)
@@ -163,6 +168,12 @@ def describe(tree: Tree, columns: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     rule = "-" * max(map(len, lines))
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def _sizes(flat: Mapping[str, Any], on_each: Mapping[str, int] | None) -> list[str]:
+    tree = unflatten(flat)
+    sizes = [str(len(flat)), f"{count(tree):,}", human_bytes(n_bytes(tree))]
+    return sizes + ([] if on_each is None else [human_bytes(sum(on_each[p] for p in flat))])
 
 
 def _fold(

@@ -38,9 +38,12 @@ class TrainState(flax.struct.PyTreeNode):
         return rules.join(self.trainable, self.frozen)
 
 
-def frozen_dtype() -> jnp.dtype | None:
-    """What frozen parameters are held in: bf16 on accelerators, on CPU (None) as they come."""
-    return None if jax.default_backend() == "cpu" else jnp.dtype(jnp.bfloat16)
+def frozen_dtype(platform: str | None = None) -> jnp.dtype | None:
+    """What frozen parameters are held in: bf16 on accelerators, on CPU (None) as they come.
+
+    platform: "cpu", "gpu" or "tpu"; None for this process's.
+    """
+    return None if (platform or jax.default_backend()) == "cpu" else jnp.dtype(jnp.bfloat16)
 
 
 def place(tree: rules.Tree, dtype: Any, shardings: Mapping[str, NamedSharding]) -> dict[str, Any]:

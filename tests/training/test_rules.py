@@ -59,8 +59,18 @@ def test_join_refuses_what_is_in_both():
 def test_the_printed_table_folds_what_is_alike_and_counts():
     chosen = rules.resolve([("vision_tower/.*/bias", "yes"), (".*", "no")], TREE, table="t")
     lines = [line.split() for line in rules.describe(TREE, {"trains": chosen}).splitlines()]
-    assert lines[0] == ["parameters", "trains", "arrays", "count", "bytes"]
+    assert lines[0] == ["parameters", "trains", "shape", "arrays", "count", "bytes"]
     assert lines[2] == ["language_model/", "no", "2", "18", "40", "B"]
-    assert lines[3] == ["vision_tower/fc1/bias", "yes", "1", "3", "12", "B"]
-    assert lines[4] == ["vision_tower/fc1/kernel", "no", "1", "6", "24", "B"]
+    assert lines[3] == ["vision_tower/fc1/bias", "yes", "3", "1", "3", "12", "B"]
+    assert lines[4] == ["vision_tower/fc1/kernel", "no", "2×3", "1", "6", "24", "B"]
     assert lines[-1] == ["total", "4", "27", "76", "B"]
+
+
+def test_the_printed_table_says_what_each_device_holds():
+    paths = rules.flatten(TREE)
+    cut = {path: "fsdp" if path.endswith("kernel") else "-" for path in paths}
+    on_each = {path: 8 if path.endswith("kernel") else 12 for path in paths}
+    lines = [row.split() for row in rules.describe(TREE, {"cut": cut}, on_each).splitlines()]
+    assert lines[0][-3:] == ["on", "each", "device"]
+    assert ["vision_tower/fc1/kernel", "fsdp", "2×3", "1", "6", "24", "B", "8", "B"] in lines
+    assert lines[-1] == ["total", "4", "27", "76", "B", "40", "B"]

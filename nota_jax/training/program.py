@@ -1,0 +1,206 @@
+"""What one phase compiles: its architecture, tables, optimizer and step, on a mesh.
+
+Training and the plan (`scaling.plan`) both start here, so that what is planned is what runs.
+Nothing is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding
+from ml_collections import ConfigDict
+
+from nota_jax.data import rows
+from nota_jax.errors import UserError
+from nota_jax.models.config import NotaGPTConfig
+from nota_jax.models.notagpt import init_params
+from nota_jax.scaling.mesh import batch_sharding, param_shardings
+from nota_jax.training import rules
+from nota_jax.training import state as states
+from nota_jax.training.optimizer import OptimizerConfig, make_optimizer, schedule
+from nota_jax.training.step import DEVICE_KEYS, Batch, Metrics, make_train_step
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How one phase is trained.
+
+    total_steps: optimizer steps of the whole run; the schedule ends there.
+    trainable: rules, True for what trains.
+    accumulation: microbatches per optimizer step.
+    loss_chunk: sequence positions whose logits exist at a time.
+    keep_last, keep_best, best: checkpoints that stay, and the metric (lower is better, of the last
+      report or of `evaluate`) that says which is best.
+    stop_after: leave off behind that step as if interrupted; None for `total_steps`.
+    record: the resolved configuration as JSON; kept with the run, read by nobody here.
+    """
+
+    total_steps: int
+    trainable: rules.Rules
+    optimizer: OptimizerConfig
+    accumulation: int = 1
+    loss_chunk: int = 256
+    log_every: int = 10
+    save_every: int = 500
+    keep_last: int = 2
+    keep_best: int = 1
+    best: str = "loss"
+    seed: int = 0
+    stop_after: int | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+def train_config(config: ConfigDict, total_steps: int, record: Mapping[str, Any]) -> TrainConfig:
+    """The part of a run's configuration that training reads."""
+    return TrainConfig(
+        total_steps=total_steps,
+        trainable=tuple(map(tuple, config.trainable)),
+        optimizer=OptimizerConfig(**config.optim.to_dict()),
+        accumulation=config.data.accumulation,
+        loss_chunk=config.loss_chunk,
+        log_every=config.log_every,
+        save_every=config.save_every,
+        keep_last=config.keep,
+        seed=config.seed,
+        record=record,
+    )
+
+
+def model_config(
+    config: ConfigDict, image_token: int, vocab_size: int, platform: str | None = None
+) -> NotaGPTConfig:
+    """The architecture with what only the run knows: vocabulary, image token, compute dtype.
+
+    platform: "cpu", "gpu" or "tpu"; None for this process's.
+    """
+    values = config.model.to_dict()
+    values["text"] |= {
+        "vocab_size": vocab_size,
+        "sliding_window": values["text"]["sliding_window"] or None,
+    }
+    on_cpu = (platform or jax.default_backend()) == "cpu"
+    dtype = config.dtype or ("float32" if on_cpu else "bfloat16")
+    return NotaGPTConfig.from_dict(values | {"image_token_id": image_token, "dtype": dtype})
+
+
+def shapes_of(architecture: NotaGPTConfig) -> rules.Tree:
+    """Shapes and dtypes of the parameters; nothing is allocated."""
+    return jax.eval_shape(lambda rng: init_params(architecture, rng), jax.random.key(0))
+
+
+def abstract_batch(mesh: Mesh, n_rows: int, length: int, image_size: int) -> dict[str, Any]:
+    """Shapes, dtypes and places of what a batch of the data pipeline brings to the devices."""
+    one = rows.empty_batch(1, length, 0)
+    one["images"] = np.empty((1, image_size, image_size, 3), np.uint8)
+    where = batch_sharding(mesh)
+    return {
+        key: jax.ShapeDtypeStruct((n_rows, *one[key].shape[1:]), one[key].dtype, sharding=where)
+        for key in DEVICE_KEYS
+    }
+
+
+@dataclass(frozen=True)
+class Program:
+    """One phase on a mesh, its tables resolved; by path: what trains, decays, and lies where."""
+
+    config: TrainConfig
+    model: nn.Module
+    shapes: rules.Tree
+    trainable: Mapping[str, bool]
+    decay: Mapping[str, bool]
+    multipliers: Mapping[str, float]
+    shardings: Mapping[str, NamedSharding]
+    optimizer: optax.GradientTransformation
+
+    def abstract_state(self, platform: str | None = None) -> states.TrainState:
+        """Shapes, dtypes and places of the whole state; platform: None for this process's."""
+        chosen, rest = rules.split(self.shapes, self.trainable)
+        frozen_dtype = states.frozen_dtype(platform)
+        frozen = {
+            path: jax.ShapeDtypeStruct(
+                x.shape, frozen_dtype or x.dtype, sharding=self.shardings[path]
+            )
+            for path, x in rules.flatten(rest).items()
+        }
+        state = states.abstract_state(chosen, self.optimizer, self.shardings)
+        return state.replace(frozen=rules.unflatten(frozen))
+
+    def step(
+        self, state: states.TrainState
+    ) -> Callable[[states.TrainState, Batch], tuple[states.TrainState, Metrics]]:
+        """The jitted training step for states like `state`, real or abstract."""
+        return make_train_step(
+            self.model,
+            self.optimizer,
+            schedule(self.config.optimizer, self.config.total_steps),
+            accumulation=self.config.accumulation,
+            chunk=self.config.loss_chunk,
+            shardings=jax.tree.map(lambda x: x.sharding, state),
+        )
+
+    def describe(self, platform: str | None = None) -> str:
+        """The resolved tables, with the columns that say something in this run."""
+        recipe, on = self.config.optimizer, self.trainable
+        columns: dict[str, Mapping[str, Any]] = {
+            "": {path: "trains" if trains else "frozen" for path, trains in on.items()}
+        }
+        if recipe.weight_decay:
+            columns["decay"] = {
+                path: recipe.weight_decay if self.decay[path] and on[path] else "-" for path in on
+            }
+        if set(self.multipliers.values()) != {1.0}:
+            columns["lr ×"] = {p: self.multipliers[p] if on[p] else "-" for p in on}
+        held = rules.flatten(self.abstract_state(platform).params)
+        on_each = None
+        if any(x.sharding.mesh.size > 1 for x in held.values()):
+            columns["cut over"] = {path: _cut(x) for path, x in held.items()}
+            on_each = {
+                p: math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+                for p, x in held.items()
+            }
+        chosen = rules.split(self.shapes, on)[0]
+        share = f"{rules.count(chosen):,} of {rules.count(self.shapes):,} parameters train"
+        return f"{rules.describe(rules.unflatten(held), columns, on_each)}\n{share}"
+
+
+def _cut(leaf: jax.ShapeDtypeStruct) -> str:
+    """The mesh axes of more than one device that cut an array, as in "fsdp × tensor"; "-": none."""
+    mesh, named = leaf.sharding.mesh, []
+    for axes in leaf.sharding.spec:
+        named += [axes] if isinstance(axes, str) else list(axes or ())
+    return " × ".join(axis for axis in named if mesh.shape[axis] > 1) or "-"
+
+
+def prepare(config: TrainConfig, model: nn.Module, shapes: rules.Tree, mesh: Mesh) -> Program:
+    """Resolves a phase's tables against the parameters' shapes.
+
+    Raises:
+      UserError: tables or a mesh that do not fit the parameters, or nothing to train.
+    """
+    recipe = config.optimizer
+    trainable = rules.resolve(config.trainable, shapes, table="trainable")
+    if not any(trainable.values()):
+        raise UserError("the trainable table freezes every parameter: there is nothing to train")
+    decay = rules.resolve(recipe.decay_rules, shapes, table="weight decay")
+    multipliers = rules.resolve(recipe.multiplier_rules, shapes, table="learning-rate multiplier")
+    centered = rules.resolve(recipe.center_rules, shapes, table="gradient centralization")
+    return Program(
+        config=config,
+        model=model,
+        shapes=shapes,
+        trainable=trainable,
+        decay=decay,
+        multipliers=multipliers,
+        shardings=param_shardings(mesh, shapes),
+        optimizer=make_optimizer(
+            recipe, config.total_steps, decay=decay, multipliers=multipliers, centered=centered
+        ),
+    )
