@@ -34,8 +34,7 @@ from nota_jax.data.corpora import SourceTune
 from nota_jax.data.pages import Drawing, Settings, drawings, pages
 from nota_jax.errors import UserError
 from nota_jax.notation import abc
-from nota_jax.notation.engrave import Picture
-from nota_jax.notation.pool import EngravePool
+from nota_jax.notation.pool import EngravePool, Result
 
 # What an interruption costs at most, and what a shard holds.
 CHUNK_TUNES = 32
@@ -140,10 +139,8 @@ def _plan(source: SourceTune, settings: Settings) -> Plan:
     return Plan(source, planned, tally)
 
 
-def _drawn(
-    plans: Iterable[Plan], pool: EngravePool
-) -> Iterator[tuple[Plan, list[Picture | str]]]:
-    """Each plan with its pictures (or reasons for none): a plain and a tinted one a drawing.
+def _drawn(plans: Iterable[Plan], pool: EngravePool) -> Iterator[tuple[Plan, list[Result]]]:
+    """Each plan with, for every drawing, a plain and a tinted picture, or the reason for none.
 
     The pool draws ahead of what is consumed; plans come back in their order.
     """
@@ -153,32 +150,31 @@ def _drawn(
         for plan in plans:
             waiting.append(plan)
             for drawing in plan.drawings:
-                yield drawing.id, drawing.tune, drawing.style, None
-                yield drawing.id, drawing.tune, drawing.style, drawing.highlight
+                yield drawing.id, drawing.tune, drawing.style, (None, drawing.highlight)
 
-    pictures: list[Picture | str] = []
-    for _, picture in pool.map(jobs()):
+    results: list[Result] = []
+    for _, result in pool.map(jobs()):
         while not waiting[0].drawings:
             yield waiting.popleft(), []
-        pictures.append(picture)
-        if len(pictures) == 2 * len(waiting[0].drawings):
-            yield waiting.popleft(), pictures
-            pictures = []
+        results.append(result)
+        if len(results) == len(waiting[0].drawings):
+            yield waiting.popleft(), results
+            results = []
     while waiting:
         yield waiting.popleft(), []
 
 
 def _records(
-    plan: Plan, pictures: list[Picture | str], settings: Settings, tally: Tally
+    plan: Plan, results: list[Result], settings: Settings, tally: Tally
 ) -> Iterator[tuple[str, bytes]]:
     """(split, record) of every page of a tune; counts them, and what was dropped."""
     tally.add(plan.tally)
     region, drawn = plan.source.region, False
-    for drawing, plain, tinted in zip(plan.drawings, pictures[::2], pictures[1::2], strict=True):
-        failure = next((picture for picture in (plain, tinted) if isinstance(picture, str)), None)
-        if failure is not None:
-            tally.drop("engrave", failure, f"{drawing.id}: {failure}")
+    for drawing, result in zip(plan.drawings, results, strict=True):
+        if isinstance(result, str):
+            tally.drop("engrave", result, f"{drawing.id}: {result}")
             continue
+        plain, tinted = result
         drawn = True
         tally.count("composer", drawing.composer_source)
         tally.count("staff_spacing", f"{int(plain.staff_spacing * 2) / 2}")
@@ -214,8 +210,8 @@ def _draw_missing(
         drawn = _drawn(plans, pool)
         for index in missing:
             tally, records = Tally(), []
-            for plan, pictures in itertools.islice(drawn, len(chunks[index])):
-                records += _records(plan, pictures, settings, tally)
+            for plan, results in itertools.islice(drawn, len(chunks[index])):
+                records += _records(plan, results, settings, tally)
                 bar.update()
             staging.write_chunk(staging.chunk_path(work, index), records, tally.to_json())
             n_pages += len(records)

@@ -30,7 +30,7 @@ from nota_jax.notation.tune import Tune, with_line_breaks
 
 __all__ = [
     "MIN_STAFF_SPACING", "MUSIC_FONTS", "TEST_MUSIC_FONT", "TEST_TEXT_FONT", "TEXT_FONTS",
-    "EngraveError", "MismatchError", "Picture", "Style", "engrave", "pages",
+    "EngraveError", "MismatchError", "Picture", "Style", "engrave", "engrave_each", "pages",
 ]  # fmt: skip
 
 MIN_STAFF_SPACING = 4.0  # pixels; nothing can be read below it (CLIP sees 336 px)
@@ -110,8 +110,19 @@ def engrave(
       EngraveError: the tune has something that is not drawn, or does not fit legibly.
       MismatchError: what was laid out is not the tune; the text says what differs.
     """
-    if highlight is not None and not 0 <= highlight[0] <= highlight[1] < len(tune.bars):
-        raise ValueError(f"highlight {highlight} is no range of the tune's {len(tune.bars)} bars")
+    return engrave_each(tune, style, (highlight,))[0]
+
+
+def engrave_each(
+    tune: Tune, style: Style, highlights: tuple[tuple[int, int] | None, ...]
+) -> tuple[Picture, ...]:
+    """The same page once for each of `highlights`: laid out and proved once, drawn many times.
+
+    Raises as `engrave` does.
+    """
+    for highlight in highlights:
+        if highlight is not None and not 0 <= highlight[0] <= highlight[1] < len(tune.bars):
+            raise ValueError(f"highlight {highlight} is no range of the {len(tune.bars)} bars")
     failure: UserError | None = None
     for svg in pages(tune, style):
         try:
@@ -122,17 +133,23 @@ def engrave(
         except (EngraveError, MismatchError) as error:  # the next layout has more room
             failure = failure or error
             continue
-        if highlight is not None:
-            svg = page.tint(svg, _highlight_boxes(laid_out, *highlight))
-        font = text_font(style.text_font)
-        png = page.rasterise(svg, font, style.size, colour=highlight is not None)
         boxes = tuple(place.box for place in laid_out.places)
-        spacing = round(laid_out.staff_spacing, 3)
-        return Picture(png, with_line_breaks(tune, breaks), spacing, highlight, boxes)
+        spacing, broken = round(laid_out.staff_spacing, 3), with_line_breaks(tune, breaks)
+        return tuple(
+            Picture(_png(svg, laid_out, style, highlight), broken, spacing, highlight, boxes)
+            for highlight in highlights
+        )
     raise failure or EngraveError(
         f"too long for one legible page: {sum(1 for _ in tune.events)} notes and rests do not fit "
         f"{style.size} pixels with {MIN_STAFF_SPACING:g} pixels between staff lines"
     )
+
+
+def _png(svg: str, laid_out: LaidOut, style: Style, highlight: tuple[int, int] | None) -> bytes:
+    if highlight is not None:
+        svg = page.tint(svg, _highlight_boxes(laid_out, *highlight))
+    font = text_font(style.text_font)
+    return page.rasterise(svg, font, style.size, colour=highlight is not None)
 
 
 def pages(tune: Tune, style: Style = Style()) -> Iterator[str]:

@@ -19,7 +19,8 @@ from multiprocessing.connection import Connection, Pipe, wait
 from nota_jax.notation.engrave import EngraveError, MismatchError, Picture, Style
 from nota_jax.notation.tune import Tune
 
-Job = tuple[Hashable, Tune, Style, tuple[int, int] | None]
+Job = tuple[Hashable, Tune, Style, tuple[tuple[int, int] | None, ...]]
+Result = tuple[Picture, ...] | str
 
 CRASHED = "worker crashed"
 TIMED_OUT = "worker timed out"
@@ -32,20 +33,22 @@ class EngravePool:
 
         with EngravePool(2) as pool:
             for key, result in pool.map(jobs):  # in the order of the jobs
-                ...                             # result: a Picture, or the reason as text
+                ...                             # result: the Pictures, or the reason as text
+
+    A job names a tune, its style and the highlights (None: plain) of which it wants a picture.
 
     A job's result depends on the job alone, so it is the same whatever the number of workers.
 
     Args:
       workers: number of processes.
       timeout: seconds for one job, after which its worker is ended and replaced.
-      work: "module:function" that makes a Picture of (tune, style, highlight=…); another one only
+      work: "module:function" that makes Pictures of (tune, style, highlights); another one only
         in tests.
     """
 
     def __init__(
         self, workers: int = 1, *, timeout: float = 30.0,
-        work: str = "nota_jax.notation.engrave:engrave",
+        work: str = "nota_jax.notation.engrave:engrave_each",
     ):  # fmt: skip
         if workers < 1:
             raise ValueError(f"an EngravePool needs at least one worker, not {workers}")
@@ -61,15 +64,15 @@ class EngravePool:
             worker.end()
         self._workers = []
 
-    def map(self, jobs: Iterable[Job]) -> Iterator[tuple[Hashable, Picture | str]]:
-        """(key, Picture) of every job that succeeds, (key, reason) of the others, in order.
+    def map(self, jobs: Iterable[Job]) -> Iterator[tuple[Hashable, Result]]:
+        """(key, Pictures) of every job that succeeds, (key, reason) of the others, in order.
 
         Jobs are drawn from the iterable as workers get free, at most a few ahead of the results.
         """
         if not self._workers:
             raise ValueError("EngravePool.map outside its `with` block")
         source = enumerate(jobs)
-        done: dict[int, tuple[Hashable, Picture | str]] = {}
+        done: dict[int, tuple[Hashable, Result]] = {}
         turn, exhausted = 0, False
         while True:
             while turn in done:
@@ -108,7 +111,7 @@ class EngravePool:
         now = time.monotonic()
         return [worker for worker in busy if worker.pipe in ready or worker.deadline <= now]
 
-    def _result(self, worker: _Worker) -> Picture | str:
+    def _result(self, worker: _Worker) -> Result:
         worker.job = None
         try:
             if worker.pipe.poll():
@@ -160,11 +163,11 @@ def serve(descriptor: str, work: str) -> None:
     draw = getattr(importlib.import_module(module), name)
     while True:
         try:
-            tune, style, highlight = pipe.recv()
+            job = pipe.recv()
         except (EOFError, OSError):
             return
         try:
-            result: Picture | str = draw(tune, style, highlight=highlight)
+            result: Result = draw(*job)
         except (EngraveError, MismatchError) as error:
             result = f"{type(error).__name__}: {error}"
         except Exception as error:  # a bug costs one tune too, and shows in the report

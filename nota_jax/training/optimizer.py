@@ -23,7 +23,8 @@ class OptimizerConfig:
     """learning_rate: at its peak.  warmup: share of all steps.  final: learning rate at the end,
     as a share of the peak.  weight_decay: decoupled, applied where `decay_rules` say True.
     clip_norm: largest global norm of the gradient; None for no clipping.  multiplier_rules:
-    factor on the learning rate per parameter."""
+    factor on the learning rate per parameter.  center_rules: kernels whose gradient and update
+    have their mean over the inputs taken away (gradient centralization, arXiv 2004.01461)."""
 
     learning_rate: float
     warmup: float = 0.03
@@ -35,6 +36,7 @@ class OptimizerConfig:
     eps: float = 1e-8
     decay_rules: rules.Rules = ((r".*/(bias|scale|embedding|class_embedding)", False), (".*", True))
     multiplier_rules: rules.Rules = ((".*", 1.0),)
+    center_rules: rules.Rules = ((".*", False),)
 
     def __post_init__(self):
         for name in ("learning_rate", "weight_decay", "final"):
@@ -72,6 +74,7 @@ def make_optimizer(
     *,
     decay: Mapping[str, bool] | None = None,
     multipliers: Mapping[str, float] | None = None,
+    centered: Mapping[str, bool] | None = None,
 ) -> optax.GradientTransformation:
     """The optimizer for any subtree of the parameters that the tables know.
 
@@ -81,11 +84,21 @@ def make_optimizer(
       decay: weight decay or not, by path (`rules.resolve` of `config.decay_rules`); None decays
         everything alike.
       multipliers: learning-rate factor by path; None for 1 everywhere.
+      centered: gradient centralization or not, by path; None centres nothing.
     """
     steps = []
+    # The gradient, because its mean would swamp Adam's second moment; the update too, because
+    # Adam divides element by element: a kernel that sums to zero goes on doing so.
+    center = optax.identity()
+    if centered is not None and any(centered.values()):
+        center = optax.stateless(
+            lambda updates, _: jax.tree.map(_center, updates, _select(centered, updates))
+        )
+    steps.append(center)
     if config.clip_norm is not None:
         steps.append(optax.clip_by_global_norm(config.clip_norm))
     steps.append(optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps))
+    steps.append(center)
     if config.weight_decay:
         mask = None if decay is None else lambda tree: _select(decay, tree)
         steps.append(optax.add_decayed_weights(config.weight_decay, mask=mask))
@@ -99,6 +112,12 @@ def make_optimizer(
         )
     steps.append(optax.scale_by_learning_rate(schedule(config, total_steps)))
     return optax.chain(*steps)
+
+
+def _center(update: jax.Array, on: bool) -> jax.Array:
+    """Without its mean over all axes but the last, which is the outputs'."""
+    inputs = tuple(range(update.ndim - 1))
+    return update - update.mean(inputs, keepdims=True) if on else update
 
 
 def _select(table: Mapping[str, bool | float], tree: rules.Tree) -> rules.Tree:
