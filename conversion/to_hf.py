@@ -95,6 +95,9 @@ def export(
             "mlp2 can be exported"
         )
     target = jnp.dtype(dtype) if dtype else None
+    for path, form in run.stored.forms.items():
+        if target is None and form.dtype not in shards.DTYPES.values():
+            raise UserError(f"{path} is {form.dtype}, which is not exported as it is: give --dtype")
     forms, homes = {}, {}
     for path, form in run.stored.forms.items():
         for name, slot in names.sources(path, form.shape[0], "legacy"):
@@ -105,7 +108,8 @@ def export(
     def produce(name: str) -> np.ndarray:
         slot = homes[name]
         values = slot.transform.to_hf(run.stored.read(slot.path, slot.layer))
-        cast = np.ascontiguousarray(values).astype(forms[name][0], copy=False)
+        with np.errstate(over="ignore"):  # said below, by name
+            cast = np.ascontiguousarray(values).astype(forms[name][0], copy=False)
         if cast.dtype == np.float16 and not np.isfinite(cast).all() and np.isfinite(values).all():
             raise UserError(f"{name} has numbers that float16 cannot hold: take bfloat16")
         return cast

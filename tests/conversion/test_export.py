@@ -1,0 +1,259 @@
+"""What is exported loads in the installed transformers and is the same model."""
+
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
+
+from conversion import card, from_hf, to_hf
+from nota_jax.data import chat, images
+from nota_jax.data.tokenizer import train_bpe
+from nota_jax.errors import UserError
+from nota_jax.models.notagpt import NotaGPT, init_params
+from nota_jax.scaling.mesh import make_mesh, param_shardings
+from nota_jax.training import checkpoint, rules, state
+from nota_jax.training.optimizer import OptimizerConfig, make_optimizer
+from tests.conversion import hf_directories as hf
+from tests.models.hf_reference import random_inputs, random_params, tiny, to_torch_pixels
+
+# Phase 2: connector and decoder train, the vision tower is the frozen base.
+TABLE = ((r"vision_tower/.*", False), (r".*", True))
+TEXTS = ["What is the key of this tune?", "X:1\nT:Up\nM:4/4\nL:1/8\nK:G\nGABc d2B2|c2A2 G4|]\n"]
+MODELS = {
+    "plain": tiny(),
+    "tied": tiny(text=dict(tie_word_embeddings=True)),
+    "wide heads, window": tiny(text=dict(head_dim=20, rope_theta=1e6, sliding_window=11)),
+    "another eps, gelu": tiny(text=dict(rms_norm_eps=1e-6), vision=dict(hidden_act="gelu")),
+}
+
+
+def quiet(_):
+    pass
+
+
+def random_weights(config, seed=0):
+    return jax.tree.map(np.float32, random_params(config, seed))
+
+
+def run_directory(folder, config, tok, *, step=3, image_mode="pad"):
+    """A phase-2 run at a step, as training leaves it; returns its parameters."""
+    params = random_weights(config)
+    trainable = rules.resolve(TABLE, params, table="trainable")
+    optimizer = make_optimizer(OptimizerConfig(learning_rate=0.1), 10)
+    shardings = param_shardings(make_mesh(devices=jax.devices()[:1]), params)
+    base = checkpoint.save_base(folder, rules.split(params, trainable)[1])
+    made = state.create(params, trainable, optimizer, jax.random.key(0), shardings)
+    model = {key: config.to_dict()[key] for key in ("vision", "text", "connector")}
+    model["text"] |= {"vocab_size": 0, "sliding_window": model["text"]["sliding_window"] or 0}
+    record = {
+        "size": "tiny",
+        "phase": 2,
+        "model": model,
+        "previous": "",
+        "init_from": "",
+        "seed": 5,
+    }
+    record |= {"data": {"image_mode": image_mode, "tasks": ["extraction"], "dir": "data/x",
+                        "batch_size": 4}}  # fmt: skip
+    record |= {"trainable": [list(rule) for rule in TABLE], "optim": {"learning_rate": 2e-5}}
+    (folder / "config.json").write_text(json.dumps(record))
+    if tok is not None:
+        tok.save_pretrained(folder / "tokenizer")
+    with checkpoint.Checkpoints(folder) as checkpoints:
+        for number in (1, step):
+            checkpoints.save(
+                made.replace(step=made.step + number), base,
+                data={}, meters={}, config=record, metrics={"loss": 1.0},
+            )  # fmt: skip
+    return params
+
+
+@pytest.fixture(scope="module")
+def tok(tmp_path_factory):
+    return train_bpe(TEXTS, 270, tmp_path_factory.mktemp("tokenizer"))
+
+
+def with_tokenizer(config, tok):
+    text = {**config.to_dict()["text"], "vocab_size": 320}
+    vision = config.to_dict()["vision"]
+    return tiny(text=text, vision=vision, image_token_id=chat.image_token_id(tok))
+
+
+@pytest.fixture(scope="module")
+def exported(tok, tmp_path_factory):
+    """(configuration, parameters, export) of a phase-2 run."""
+    folder = tmp_path_factory.mktemp("phase2")
+    config = with_tokenizer(tiny(vision=dict(image_size=56, patch_size=14)), tok)
+    params = run_directory(folder / "run", config, tok)
+    to_hf.export(to_hf.open_run(folder / "run"), folder / "hf", say=quiet)
+    return config, params, folder / "hf"
+
+
+def load(folder):
+    model, info = LlavaForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True
+    )
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    return model.eval()
+
+
+def assert_same_logits(folder, config, params):
+    pixels, tokens = random_inputs(config)
+    positions = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
+    apply = jax.jit(NotaGPT(config).apply)  # op by op it would compile each by itself
+    ours = apply({"params": params}, pixels, tokens, 0 * tokens, positions)
+    with torch.no_grad():
+        theirs = load(folder)(
+            input_ids=torch.tensor(tokens), pixel_values=to_torch_pixels(pixels)
+        ).logits  # fmt: skip
+    np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_imported_and_exported_again_it_computes_the_same(tmp_path, model):
+    config = MODELS[model]
+    hf.llava_directory(tmp_path / "hf", config, "transformers-5-saved")
+    from_hf.convert(from_hf.read(llava=tmp_path / "hf"), tmp_path / "ckpt", quiet)
+    to_hf.export(to_hf.open_run(tmp_path / "ckpt"), tmp_path / "back", say=quiet)
+    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    params = checkpoint.load_params(tmp_path / "ckpt", shapes)
+    assert_same_logits(tmp_path / "back", config, params)
+
+
+def test_a_phase_2_run_is_exported_with_its_frozen_part(exported):
+    config, params, folder = exported
+    assert_same_logits(folder, config, params)
+
+
+def test_the_processor_prepares_pictures_and_prompts_as_we_do(exported, tok):
+    config, _, folder = exported
+    processor = AutoProcessor.from_pretrained(folder)
+    rng = np.random.default_rng(0)
+    question = TEXTS[0]
+    n = config.num_image_tokens
+    ours = chat.encode_prefix(tok, "mistral_instruct", n)
+    ours += chat.encode_prompts(tok, "mistral_instruct", [question])[0]
+    for width, height in ((56, 56), (130, 130), (31, 31), (90, 40), (33, 70)):
+        grey = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        png = io.BytesIO()
+        grey.save(png, "PNG")
+        page = images.normalize(images.load(png.getvalue(), config.vision.image_size))
+        side = max(width, height)  # the model card says to do this: LLaVA's padding is grey
+        square = Image.new("RGB", (side, side), "white")
+        square.paste(grey, ((side - width) // 2, (side - height) // 2))
+        messages = [{"role": "user", "content": [{"type": "image"},
+                                                 {"type": "text", "text": question}]}]  # fmt: skip
+        text = processor.apply_chat_template(messages, add_generation_prompt=True)
+        found = processor(images=square, text=text, return_tensors="np")
+        pixels = np.moveaxis(found["pixel_values"][0], 0, -1)
+        assert (np.abs(pixels - page) * np.array(images.IMAGE_STD)).max() <= 1 / 255
+        assert found["input_ids"][0].tolist() == ours
+
+
+def test_a_cropping_run_is_exported_with_a_cropping_processor(tmp_path, tok):
+    config = with_tokenizer(tiny(), tok)
+    run_directory(tmp_path / "run", config, tok, image_mode="center_crop")
+    to_hf.export(to_hf.open_run(tmp_path / "run"), tmp_path / "hf", say=quiet)
+    processor = AutoProcessor.from_pretrained(tmp_path / "hf")
+    wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8))
+    png = io.BytesIO()
+    wide.save(png, "PNG")
+    ours = images.normalize(images.load(png.getvalue(), 28, "center_crop"))
+    theirs = processor(images=wide, text="<image>", return_tensors="np")["pixel_values"][0]
+    apart = np.abs(np.moveaxis(theirs, 0, -1) - ours) * np.array(images.IMAGE_STD)
+    assert apart.max() <= 1 / 255
+
+
+def test_the_tokenizer_of_the_export_is_the_runs(exported, tok):
+    theirs = AutoTokenizer.from_pretrained(exported[2])
+    for text in TEXTS:
+        assert theirs(text)["input_ids"] == tok(text)["input_ids"]
+    assert theirs.model_input_names == ["input_ids", "attention_mask"]
+    assert theirs.chat_template == chat.CHAT_TEMPLATE
+
+
+def test_generation_starts_and_ends_with_the_tokenizers_tokens(exported, tok):
+    settings = json.loads((exported[2] / "generation_config.json").read_text())
+    assert settings["bos_token_id"] == tok.bos_token_id
+    assert settings["eos_token_id"] == tok.eos_token_id
+    assert settings["pad_token_id"] == tok.pad_token_id
+
+
+def test_the_card_says_what_the_model_is_made_of(tmp_path, tok):
+    config = with_tokenizer(tiny(), tok)
+    run_directory(tmp_path / "run", config, tok)
+    scores = {"settings": {"splits": ["extraction_test"]}, "all": {"questions": 17}}
+    (tmp_path / "run/evaluation_test").mkdir()
+    (tmp_path / "run/evaluation_test/evaluation.json").write_text(json.dumps(scores))
+    table = "# Evaluation\n\n| | model |\n|---|---|\n| key extraction | 41.2 % |\n\n## China\n"
+    (tmp_path / "run/evaluation_test/evaluation.md").write_text(table)
+    to_hf.export(to_hf.open_run(tmp_path / "run"), tmp_path / "hf", say=quiet)
+    text = (tmp_path / "hf/README.md").read_text()
+    record = json.loads((tmp_path / "run/config.json").read_text())
+    assert card.digest(record) in text and "random weights, seed 5" in text
+    assert "17 held-out questions (extraction_test)" in text and "key extraction | 41.2 %" in text
+    assert "Checkpoint of step 3" in text and "`data/x`" in text
+
+
+def test_an_older_step_can_be_asked_for_and_a_missing_one_not(tmp_path, tok):
+    run_directory(tmp_path / "run", with_tokenizer(tiny(), tok), tok)
+    assert to_hf.open_run(tmp_path / "run").stored.step == 3
+    assert to_hf.open_run(tmp_path / "run", 1).stored.step == 1
+    with pytest.raises(UserError, match="no checkpoint of step 2; there are: 1, 3"):
+        to_hf.open_run(tmp_path / "run", 2)
+
+
+def test_a_wrong_base_is_refused(tmp_path, tok):
+    config = with_tokenizer(tiny(), tok)
+    run_directory(tmp_path / "run", config, tok)
+    params = random_weights(config, seed=1)
+    other = rules.split(params, rules.resolve(TABLE, params, table="trainable"))[1]
+    checkpoint.save_base(tmp_path / "run", other)
+    with pytest.raises(UserError, match="base/ is not that of step 3: vision_tower/"):
+        to_hf.open_run(tmp_path / "run")
+
+
+def test_a_base_whose_bytes_changed_is_not_exported(tmp_path, tok):
+    from nota_jax.training import streams
+
+    config = with_tokenizer(tiny(), tok)
+    run_directory(tmp_path / "run", config, tok)
+    path = "vision_tower/pre_layrnorm/scale"
+    streams.open_array(tmp_path / "run/base/params", path, write=True)[0].write(7.0).result()
+    with pytest.raises(UserError, match=f"damaged: {path}"):
+        to_hf.export(to_hf.open_run(tmp_path / "run"), tmp_path / "hf", say=quiet)
+    assert not (tmp_path / "hf").exists()
+
+
+@pytest.mark.parametrize("kind", ["mlp1", "resampler"])
+def test_connectors_that_llava_lacks_are_refused(tmp_path, tok, kind):
+    config = with_tokenizer(tiny(), tok)
+    config = tiny(
+        text=config.to_dict()["text"], image_token_id=config.image_token_id,
+        connector=dict(kind=kind, num_attention_heads=4),
+    )  # fmt: skip
+    run_directory(tmp_path / "run", config, tok)
+    with pytest.raises(UserError, match=f"is a {kind}, which LLaVA has no counterpart for"):
+        to_hf.export(to_hf.open_run(tmp_path / "run"), tmp_path / "hf", say=quiet)
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="there is no directory"):
+        to_hf.open_run(tmp_path / "none")
+    with pytest.raises(UserError, match="has no base/"):
+        to_hf.open_run(tmp_path)
+
+
+def test_what_float16_cannot_hold_is_refused(tmp_path, tok):
+    config = with_tokenizer(tiny(), tok)
+    params = run_directory(tmp_path / "run", config, tok)
+    params["vision_tower"]["pre_layrnorm"]["scale"][0] = 1e6
+    checkpoint.save_base(tmp_path / "plain", params)
+    (tmp_path / "plain/architecture.json").write_text(json.dumps(config.to_dict()))
+    with pytest.raises(UserError, match="pre_layrnorm.weight has numbers that float16 cannot"):
+        to_hf.export(to_hf.open_run(tmp_path / "plain"), tmp_path / "hf", "float16", say=quiet)

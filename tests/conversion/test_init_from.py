@@ -1,0 +1,167 @@
+"""Training starts from converted weights and from a Hugging Face directory itself."""
+
+import dataclasses
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import nota_jax
+from configs import phase2
+from conversion import from_hf
+from nota_jax import run
+from nota_jax.data.tokenizer import save_tokenizer
+from nota_jax.errors import UserError
+from nota_jax.training import checkpoint, rules
+from tests.conversion import hf_directories as hf
+from tests.models.hf_reference import hf_llava, params_of, tiny
+
+TUNES = "".join(
+    f"X:{i}\nT:Scale {i}\nM:4/4\nL:1/8\nK:{key}\nCDEF GABc|{'C2 D2 E2 F2|' * i}G4 G4|]\n\n"
+    for i, key in enumerate(("G", "D", "Am", "F", "C", "Em"), 1)
+)
+
+
+def quiet(_):
+    pass
+
+
+def configured(folder, name):
+    """Phase 2, shrunk; the vision tower is frozen as in the paper."""
+    c = phase2.get_config("tiny")
+    c.data.dir, c.run_dir, c.previous = str(folder / "data"), str(folder / name), ""
+    c.data.build.corpora, c.data.build.limit = (f"path:{folder / 'tunes'}",), 0
+    c.data.build.workers = 1
+    c.model.vision.update(dict(image_size=336, patch_size=84, hidden_size=16, intermediate_size=32))
+    c.model.vision.update(dict(num_hidden_layers=2, num_attention_heads=2))
+    c.model.text.update(dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1))
+    c.model.text.update(dict(num_attention_heads=2, num_key_value_heads=1, head_dim=8))
+    c.trainable = ((r"vision_tower/.*", False), (r".*", True))
+    c.optim.multiplier_rules = ((r".*", 1.0),)
+    c.vocab_size, c.steps, c.log_every = 400, 2, 1
+    c.data.batch_size, c.data.lengths, c.data.threads, c.data.shares = 4, (512,), 1, {}
+    return c
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """(folder with `hf/`, its weights as our parameters)."""
+    folder = tmp_path_factory.mktemp("init_from")
+    (folder / "tunes").mkdir()
+    (folder / "tunes" / "scales.abc").write_text(TUNES)
+    prepared = run.prepare(configured(folder, "scratch"), quiet)
+    architecture = prepared.model.config
+    hf.llava_directory(folder / "hf", architecture, "transformers-4.57")
+    save_tokenizer(prepared.tokenizer, folder / "hf")
+    from_hf.convert(from_hf.read(llava=folder / "hf"), folder / "ckpt", quiet)
+    return folder, jax.tree.map(np.asarray, params_of(hf_llava(architecture)))
+
+
+def same(a, b):
+    a, b = rules.flatten(a), rules.flatten(b)
+    return a.keys() == b.keys() and all(np.array_equal(a[path], b[path]) for path in a)
+
+
+@pytest.mark.parametrize("where", ["hf", "ckpt"])
+def test_a_run_starts_from_weights_and_tokenizer(start, where):
+    folder, params = start
+    config, said = configured(folder, f"from_{where}"), []
+    config.init_from = str(folder / where)
+    prepared = run.prepare(config, said.append)
+    assert not any("training a byte-level BPE" in line for line in said)
+    outcome = run.train(prepared, said.append)
+    assert outcome.step == 2 and np.isfinite(outcome.report["loss"])
+    assert any(line.startswith("weights: from ") and where in line for line in said)
+
+    # The frozen part went in bit for bit; the rest began there and has moved a little.
+    shapes = prepared.shapes
+    after = checkpoint.load_params(config.run_dir, shapes)
+    assert same(after["vision_tower"], params["vision_tower"])
+    kernel = after["multi_modal_projector"]["linear_1"]["kernel"]
+    moved = np.abs(kernel - params["multi_modal_projector"]["linear_1"]["kernel"]).max()
+    assert 0 < moved < 5 * config.optim.learning_rate
+    assert same(run.starting_weights(prepared, quiet)(None), params)
+
+
+def test_weights_of_another_rotary_base_are_refused_though_shapes_fit(start):
+    folder, _ = start
+    for where in ("hf", "ckpt"):
+        config = configured(folder, "other")
+        config.init_from, config.model.text.rope_theta = str(folder / where), 1e4
+        prepared = run.prepare(config, quiet)
+        with pytest.raises(
+            UserError, match="rope_theta is 1000000.0 there and 10000.0 here: --conf"
+        ):
+            run.starting_weights(prepared, quiet)(None)
+
+
+def test_what_is_no_place_to_start_from_is_refused(start):
+    folder, _ = start
+    config = configured(folder, "none")
+    for where, words in (("nowhere", "is not there"), ("tunes", "holds neither base/")):
+        config.init_from = str(folder / where)
+        with pytest.raises(UserError, match=words):
+            run.starting_weights(run.prepare(config, quiet), quiet)
+
+
+ON_A_MESH = """
+import pickle, sys
+import jax, numpy as np
+from conversion import from_hf, plan
+from nota_jax.models.config import NotaGPTConfig
+from nota_jax.models.notagpt import init_params
+from nota_jax.scaling.mesh import make_mesh, param_shardings
+from nota_jax.training import rules
+
+config = NotaGPTConfig.from_dict(pickle.loads(bytes.fromhex(sys.argv[2])))
+shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+largest = 0
+read = plan.Parameter.read
+def watched(self, index=None):
+    global largest
+    out = read(self, index)
+    largest = max(largest, out.size)
+    return out
+plan.Parameter.read = watched
+out = from_hf.load(sys.argv[1], config, param_shardings(make_mesh(2, 2, 2), shapes), str)
+flat = rules.flatten(out)
+pieces = {path: max(s.data.size for s in x.addressable_shards) for path, x in flat.items()}
+values = {path: np.asarray(x) for path, x in flat.items()}
+sys.stdout.buffer.write(pickle.dumps((largest, pieces, values)))
+"""
+
+
+def test_on_a_mesh_each_device_reads_its_own_part(tmp_path):
+    """In a process of its own, in which XLA shows eight virtual CPU devices."""
+    config = tiny(text=dict(vocab_size=104))
+    hf.llava_directory(tmp_path / "hf", config, "transformers-5-saved")
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(Path(nota_jax.__file__).parents[1]),
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+    }
+    argv = [sys.executable, "-c", ON_A_MESH, str(tmp_path / "hf")]
+    argv.append(pickle.dumps(dataclasses.asdict(config)).hex())
+    answer = subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=120)
+    largest, pieces, values = pickle.loads(answer.stdout)
+    want = rules.flatten(params_of(hf_llava(config)))
+    assert values.keys() == want.keys()
+    for path, value in want.items():
+        np.testing.assert_array_equal(values[path], value)
+    # Nothing was read that is larger than what one device holds of the largest parameter.
+    assert largest == max(pieces.values()) < max(value.size for value in want.values())
+    kernel = "language_model/model/layers/mlp/up_proj/kernel"
+    assert pieces[kernel] == want[kernel].size // 4
+
+
+def test_a_conversion_says_where_it_comes_from(start):
+    folder, _ = start
+    made = json.loads((folder / "ckpt/conversion.json").read_text())
+    assert made["sources"][0]["layout"] == "transformers-4.57"
+    assert made["sources"][0]["tensors"] > 0 and made["left_out"] == {}
