@@ -10,7 +10,8 @@
 # and these are the end here too.  Everything else (a killed process, 3 in those that it left
 # behind, a machine that fell over) is tried again and goes on from the newest checkpoint; after
 # NOTA_RESTARTS (5) tries in a row that each ended within NOTA_QUICK (600) seconds it gives up.
-# TERM and INT are handed on once, and there is no further try.
+# TERM and INT are handed on once, and there is no further try.  USR1 says the same and is not
+# handed on: the command hears of it in another way.
 set -u
 set -m # children in process groups of their own: Ctrl-C reaches them once, from here
 
@@ -26,6 +27,7 @@ stop() {
     [ -n "$child" ] && kill -TERM "$child" 2>/dev/null
 }
 trap stop TERM INT
+trap 'stopping=yes' USR1
 
 while true; do
     began=$SECONDS

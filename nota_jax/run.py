@@ -10,6 +10,7 @@ scores) is made by process 0, while the others wait; what lies on the devices be
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -109,15 +110,14 @@ def check_agreement(config: ConfigDict) -> None:
     if distributed.is_main():
         mark.touch()
     distributed.barrier()
-    deadline = time.monotonic() + 15  # network file systems show a new file late
-    while not mark.exists():
+    deadline = time.monotonic() + 15  # network file systems show a new file late,
+    while not (folder.is_dir() and mark.name in os.listdir(folder)):  # and sooner in a listing
         if time.monotonic() > deadline:
             raise UserError(
                 f"the run directory {folder.absolute()} that process 0 made is not to be seen "
                 "here: put config.run_dir and config.data.dir on a file system that all hosts share"
             )
         time.sleep(0.2)
-        list(folder.parent.iterdir()) if folder.parent.exists() else None
     distributed.barrier()
     if distributed.is_main():
         mark.unlink()
@@ -204,9 +204,9 @@ def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
         )
     if (folder / "base").exists():
         say(f"weights: from the checkpoint {folder}")
-        if (folder / architecture.FILE).is_file():
-            found = architecture.of_directory(folder)
-            architecture.require_same(found, run.model.config, folder)
+        wanted = run.model.config
+        found = architecture.of_directory(folder, wanted.text.vocab_size, wanted.image_token_id)
+        architecture.require_same(found, wanted, folder)
         return lambda to: checkpoint.load_params(folder, run.shapes, shardings=to)
     if shards.is_checkpoint(folder):
         say(f"weights: from Hugging Face's {folder}")

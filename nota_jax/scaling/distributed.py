@@ -80,8 +80,8 @@ def _plain(env: Mapping[str, str]) -> Cluster | None:
         return None
     if missing := [name for name in PLAIN if name not in given]:
         raise UserError(
-            f"{' and '.join(missing)} not set, but {' and '.join(given)}: several processes need "
-            "all three, a single one none of them"
+            f"{' and '.join(missing)} missing beside {' and '.join(given)}: several processes "
+            "need all three, a single one none of them"
         )
     host, port = _address(env["JAX_COORDINATOR_ADDRESS"])
     count, index = _number(env, "JAX_NUM_PROCESSES"), _number(env, "JAX_PROCESS_ID")

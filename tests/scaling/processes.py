@@ -26,7 +26,10 @@ def free_port() -> int:
 
 
 def launch(count, devices, command, **variables):
-    """`count` processes with so many virtual devices each, started together."""
+    """`count` processes with so many virtual devices each, started together.
+
+    command: behind the interpreter; {index} in it becomes the process's number.
+    """
     port, processes = free_port(), []
     for index in range(count):
         env = {
@@ -43,7 +46,7 @@ def launch(count, devices, command, **variables):
             env |= {"JAX_NUM_PROCESSES": str(count), "JAX_PROCESS_ID": str(index)}
         processes.append(
             subprocess.Popen(
-                [sys.executable, *map(str, command)],
+                [sys.executable, *(str(x).replace("{index}", str(index)) for x in command)],
                 env=env | variables,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
