@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -145,6 +146,20 @@ def test_a_signal_reaches_each_process_once_and_ends_it_all(stage, tmp_path, kin
     assert len(calls(tmp_path)) == count
     for i in range(count):
         assert (tmp_path / f"signals{i}").read_text() == "TERM\n"
+
+
+def test_usr1_ends_the_tries_and_leaves_the_command_alone(stage, tmp_path):
+    """As in slurm.sbatch, whose tasks hear of the time limit from Slurm."""
+    process = stage("local.sh", "--config=c", plans=["wait 0"])
+    wait_for(lambda: (tmp_path / "calls").exists())
+    time.sleep(0.3)
+    process.send_signal(signal.SIGUSR1)
+    time.sleep(0.3)
+    assert process.poll() is None and not (tmp_path / "signals0").exists()
+    [child] = psutil.Process(process.pid).children()
+    child.kill()
+    assert ended(process)[0] == 137
+    assert len(calls(tmp_path)) == 1
 
 
 def test_several_processes_know_each_other_and_share_the_gpus(stage, tmp_path):
