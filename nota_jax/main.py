@@ -3,6 +3,7 @@
     python -m nota_jax.main --config=configs/phase2.py                    # size tiny
     python -m nota_jax.main --config=configs/phase2.py:7b                 # the paper's run
     python -m nota_jax.main --config=configs/phase2.py --mode=evaluate
+    python -m nota_jax.main --config=configs/phase2.py:7b --mode=plan --target=a100-80gb:8 [--fit]
     python -m nota_jax.main --config=configs/phase2.py --config.optim.learning_rate=3e-4
 
 What is missing (dataset, tokenizer) is made first; an interrupted run goes on where it was.
@@ -15,15 +16,16 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from nota_jax.errors import UserError
 
-MODES = ("train", "evaluate")
+MODES = ("train", "evaluate", "plan")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,8 +54,15 @@ def exit_status(work: Callable[[], None]) -> int:
     return 0
 
 
-def run_mode(config: ConfigDict, mode: str) -> None:
+def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> None:
     # Imported late, so that a mistake on the command line is answered at once.
+    if mode == "plan":
+        from nota_jax.scaling import plan
+
+        out = Path(plan_flags["out"] or Path(config.run_dir) / "plan")
+        plan.run(config, plan.Settings(plan_flags["target"], plan_flags["fit"], out))
+        return
+
     from nota_jax import run
     from nota_jax.scaling import distributed
 
@@ -76,8 +85,8 @@ def _silent(_: str) -> None:
     """What processes other than the first say."""
 
 
-def parse(argv: Sequence[str]) -> tuple[ConfigDict, str]:
-    """The configuration and the mode that a command line asks for.
+def parse(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
+    """The configuration, the mode and the plan's flags that a command line asks for.
 
     Raises:
       UserError: no or an unknown configuration, flag or key; with the nearest valid name.
@@ -85,6 +94,13 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, str]:
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=list(argv))
     mode = flags.DEFINE_enum("mode", "train", MODES, "train ends with an evaluation", values)
+    plan_flags = {
+        "target": flags.DEFINE_string(
+            "target", "", "of --mode=plan: a100-80gb:8, v5e:16 …", values
+        ),
+        "fit": flags.DEFINE_bool("fit", False, "search rows a device and remat", values),
+        "out": flags.DEFINE_string("out", "", "folder of the plan; RUN_DIR/plan", values),
+    }
     try:
         rest = values(list(argv))
         if config.value is not None:
@@ -96,7 +112,13 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, str]:
     if config.value is None:
         there = ", ".join(sorted(map(str, Path("configs").glob("phase*.py"))))
         raise UserError(f"--config is missing: name one of {there or 'the files in configs/'}")
-    return config.value, mode.value
+    chosen = {name: flag.value for name, flag in plan_flags.items()}
+    if mode.value == "plan" and not chosen["target"]:
+        raise UserError("--mode=plan needs a --target, as in --target=a100-80gb:8 or v5e:16")
+    if mode.value != "plan" and any(chosen.values()):
+        given = ", ".join(f"--{name}" for name, value in chosen.items() if value)
+        raise UserError(f"{given} belongs to --mode=plan")
+    return config.value, mode.value, chosen
 
 
 def _explain(argv: Sequence[str], error: Exception) -> str:

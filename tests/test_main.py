@@ -18,7 +18,7 @@ def error_of(*arguments) -> str:
 
 
 def test_a_configuration_is_read_with_its_size_and_overrides():
-    config, mode = parse("--config=configs/phase2.py:mini", "--config.optim.learning_rate=3e-4")
+    config, mode, _ = parse("--config=configs/phase2.py:mini", "--config.optim.learning_rate=3e-4")
     assert (config.size, mode) == ("mini", "train")
     assert config.optim.learning_rate == 3e-4
 
@@ -44,6 +44,14 @@ def test_a_missing_configuration_file_names_those_that_are_there():
 def test_a_value_of_the_wrong_type_is_named():
     text = error_of("--config=configs/phase2.py", "--config.optim.learning_rate=fast")
     assert "fast" in text
+
+
+def test_the_plans_flags_are_read_and_belong_to_it():
+    _, mode, chosen = parse("--config=configs/phase2.py:7b", "--mode=plan", "--target=v5e:16")
+    assert mode == "plan"
+    assert chosen == {"target": "v5e:16", "fit": False, "out": ""}
+    assert "needs a --target" in error_of("--config=configs/phase2.py", "--mode=plan")
+    assert "--fit belongs to --mode=plan" in error_of("--config=configs/phase2.py", "--fit")
 
 
 def test_no_configuration_at_all_names_the_choices():

@@ -8,7 +8,10 @@ through costs two; a frozen part that nothing trainable lies below costs one.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,39 @@ def _resampler_flops(config) -> float:
     per_layer = 2 * w**2 * (2 * queries + 2 * seen + 8 * queries) + 4 * queries * seen * w
     maps = 2 * patches * config.vision.hidden_size * w + 2 * queries * w**2
     return maps + c.num_hidden_layers * per_layer
+
+
+def traced_flops(jaxpr: Any) -> float:
+    """Operations of a traced program (`jax.make_jaxpr`'s answer), over all devices together.
+
+    Unlike `step_flops`, which is what the mathematics asks for, this is what will be done: with
+    rematerialisation, and with attention's blocks as they are cut.  Loops count as often as they
+    run; of a branch the dearer side counts.
+    """
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    total = 0.0
+    for equation in jaxpr.eqns:
+        name = equation.primitive.name
+        if name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            depth = math.prod(left[axis] for axis in contracted)
+            total += 2 * math.prod(equation.outvars[0].aval.shape) * depth
+        elif name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+            per_output = math.prod(kernel) // outputs
+            total += 2 * math.prod(equation.outvars[0].aval.shape) * per_output
+        inner = [traced_flops(sub) for sub in _inner(equation)]
+        if name == "cond":
+            total += max(inner)
+        else:
+            total += sum(inner) * (equation.params["length"] if name == "scan" else 1)
+    return total
+
+
+def _inner(equation: Any) -> Iterator[Any]:
+    for value in equation.params.values():
+        for part in value if isinstance(value, (tuple, list)) else (value,):
+            if hasattr(getattr(part, "jaxpr", part), "eqns"):
+                yield part

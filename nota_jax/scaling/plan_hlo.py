@@ -7,6 +7,7 @@ body counts as often as the loop runs.  What is read is the text of the optimise
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -188,7 +189,7 @@ def trip_count(program: Computations, caller: str, loop: Instruction) -> int | N
         return int(known[1])
     called = dict(re.findall(r"(condition|body)=%?([\w.\-]+)", loop.attributes))
     condition = {i.name: i for i in program[called["condition"]]}
-    compare = next((i for i in condition.values() if i.root), None)
+    compare = _bare(program, next((i for i in condition.values() if i.root), None))
     if compare is None or compare.opcode != "compare" or "direction=LT" not in compare.attributes:
         return None
     counter, limit = (condition[o] for o in compare.operands)
@@ -202,7 +203,8 @@ def trip_count(program: Computations, caller: str, loop: Instruction) -> int | N
         made = there.get(of)
         if made is None or made.opcode != "tuple":
             return there, None
-        return there, _through_copies(there, there.get(made.operands[index]))
+        made = _through_copies(there, there.get(made.operands[index]))
+        return there, _bare(program, made)
 
     root = next(i.name for i in program[called["body"]] if i.root)
     there, grown = element(called["body"], root)
@@ -210,6 +212,19 @@ def trip_count(program: Computations, caller: str, loop: Instruction) -> int | N
     step = next((s for s in steps if s), None) if grown and grown.opcode == "add" else None
     start = _constant(element(caller, loop.operands[0])[1]) or 0
     return None if not step else max(0, -(-(end - start) // step))
+
+
+def _bare(program: Computations, i: Instruction | None) -> Instruction | None:
+    """A fusion of a single operation on its parameters as that operation; others as they are."""
+    if i is None or i.opcode != "fusion":
+        return i
+    body = program[re.search(r"calls=%?([\w.\-]+)", i.attributes)[1]]
+    numbers = {b.name: int(b.inside) for b in body if b.opcode == "parameter"}
+    (root,) = (b for b in body if b.root)
+    if len(body) != len(numbers) + 1 or not set(root.operands) <= set(numbers):
+        return i
+    operands = tuple(i.operands[numbers[o]] for o in root.operands)
+    return dataclasses.replace(root, operands=operands)
 
 
 def _through_copies(there: Mapping[str, Instruction], i: Instruction | None) -> Instruction | None:
