@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tokenizers import Tokenizer, processors
 from transformers import PreTrainedTokenizerBase
 
 from conversion import architecture, card, from_hf, names, plan, shards
@@ -148,6 +149,7 @@ def _write_configs(out: Path, run: Trained, dtype: str) -> None:
     )
     if tok is not None:
         save_tokenizer(tok, out)
+        _begin_with_bos(out / "tokenizer.json", tok)
         # Where each generation of transformers looks for the template.
         template = tok.chat_template or CHAT_TEMPLATE
         (out / "chat_template.jinja").write_text(template)
@@ -157,6 +159,24 @@ def _write_configs(out: Path, run: Trained, dtype: str) -> None:
         # 4.x would hand out token_type_ids as well, which `generate` refuses.
         settings["model_input_names"] = ["input_ids", "attention_mask"]
         _write_json(out / "tokenizer_config.json", settings)
+
+
+def _begin_with_bos(path: Path, tok: PreTrainedTokenizerBase) -> None:
+    """Lets the exported tokenizer put BOS first by itself, as every prompt in training began.
+
+    Ours puts it there as an id (`data.chat`), and one that was made from a SentencePiece file
+    has no rule for it.
+    """
+    backend = Tokenizer.from_file(str(path))
+    if tok.bos_token_id is None or backend.encode("a").ids[:1] == [tok.bos_token_id]:
+        return
+    bos = tok.bos_token
+    rule = processors.TemplateProcessing(
+        single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, tok.bos_token_id)]
+    )
+    before = backend.post_processor
+    backend.post_processor = rule if before is None else processors.Sequence([before, rule])
+    backend.save(str(path))
 
 
 def image_processor(size: int, mode: str) -> dict[str, Any]:

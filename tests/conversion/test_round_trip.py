@@ -174,3 +174,16 @@ def test_a_cast_is_the_nearest_bfloat16(tmp_path):
     to_hf.export(to_hf.open_run(tmp_path / "ckpt"), tmp_path / "back", "bfloat16", say=quiet)
     assert_same(hf.exported(tmp_path / "back"), {k: v.bfloat16() for k, v in want.items()})
     assert json.loads((tmp_path / "back/config.json").read_text())["torch_dtype"] == "bfloat16"
+
+
+def test_buffers_of_old_files_are_left_out_by_name(tmp_path):
+    want = hf.llava_directory(tmp_path / "hf", tiny())
+    buffers = {
+        "vision_tower.vision_model.embeddings.position_ids": torch.arange(17)[None],
+        "language_model.model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(6),
+    }
+    file = tmp_path / "hf/model.safetensors"
+    hf.save_file(hf.load_file(file) | buffers, file)
+    reading, got = there_and_back(tmp_path, llava=tmp_path / "hf")
+    assert dict(reading.plan.left_out).keys() == buffers.keys()
+    assert_same(got, want)
