@@ -38,30 +38,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_status(lambda: run_mode(*parse(argv)))
 
 
-def exit_status(work: Callable[[], None]) -> int:
+def exit_status(work: Callable[[], bool]) -> int:
     """Does the work: 0, or 2 for a mistake, 130 for an interruption.
 
+    work: True where it was stopped on request, and has saved everything and said so.
     Where another process of the run died, `scaling.lifeline` ends this one with 3.
     """
     try:
-        work()
+        return 130 if work() else 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted: the same command continues", file=sys.stderr)
         return 130
-    return 0
 
 
-def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> None:
+def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bool:
+    """True where training was stopped on request; then there is no evaluation."""
     # Imported late, so that a mistake on the command line is answered at once.
     if mode == "plan":
         from nota_jax.scaling import plan
 
         out = Path(plan_flags["out"] or Path(config.run_dir) / "plan")
         plan.run(config, plan.Settings(plan_flags["target"], plan_flags["fit"], out))
-        return
+        return False
 
     from nota_jax import run
     from nota_jax.scaling import distributed
@@ -77,8 +78,7 @@ def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> No
             interrupted = outcome.interrupted
         if not interrupted:
             run.evaluate_run(prepared, outcome.state.params if mode == "train" else None, say)
-    if interrupted:  # by agreement of all processes, everything saved
-        raise KeyboardInterrupt
+    return bool(interrupted)
 
 
 def _silent(_: str) -> None:

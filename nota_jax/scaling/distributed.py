@@ -252,9 +252,8 @@ def is_main() -> bool:
 @contextmanager
 def together(env: Mapping[str, str] = os.environ) -> Iterator[Cluster | None]:
     """`start`, and `leave` if all goes well.  A mistake or a failure in here ends all processes."""
-    cluster = start(env)
     try:
-        yield cluster
+        yield start(env)
     except UserError as error:
         fail(2, str(error))
         raise

@@ -105,9 +105,7 @@ def job():
 
 def main():
     with distributed.together():
-        stopped = job()
-    if stopped:
-        raise KeyboardInterrupt
+        return bool(job())
 
 
 if __name__ == "__main__":
