@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from jax.interpreters import partial_eval
+
 
 @dataclass(frozen=True)
 class Forward:
@@ -85,8 +87,15 @@ def traced_flops(jaxpr: Any) -> float:
 
     Unlike `step_flops`, which is what the mathematics asks for, this is what will be done: with
     rematerialisation, and with attention's blocks as they are cut.  Loops count as often as they
-    run; of a branch the dearer side counts.
+    run; of a branch the dearer side counts; what nobody reads (a frozen kernel's gradient) is left
+    out, as the compiler does.
     """
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    used, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)
+    return _operations(used)
+
+
+def _operations(jaxpr: Any) -> float:
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     total = 0.0
     for equation in jaxpr.eqns:
@@ -101,7 +110,7 @@ def traced_flops(jaxpr: Any) -> float:
             outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
             per_output = math.prod(kernel) // outputs
             total += 2 * math.prod(equation.outvars[0].aval.shape) * per_output
-        inner = [traced_flops(sub) for sub in _inner(equation)]
+        inner = [_operations(sub) for sub in _inner(equation)]
         if name == "cond":
             total += max(inner)
         else:
