@@ -20,6 +20,9 @@ KINDS = (
 
 _BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128, "token": 0}
 _SHAPE = re.compile(r"\b(pred|bf16|token|[suf]\d+|f8\w+|c64|c128)\[([\d,]*)\]")
+# A TPU's layouts are tiled (T); its memory space 1 is the vector memory beside the units.  (On GPU
+# space 1 is ordinary memory that NCCL knows.)
+_ON_CHIP = re.compile(r"\w+\[[\d,]*\]\{[^}]*T\([^}]*S\(1\)\}")
 _FREE = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "call",
     "conditional", "after-all", "partition-id", "replica-id", "optimization-barrier", "domain",
@@ -326,24 +329,29 @@ def _group_size(
     return size, crosses
 
 
+def _in_memory(shape: str) -> float:
+    """Bytes of the arrays of a shape that are not kept on the chip."""
+    return n_bytes(_ON_CHIP.sub("", shape))
+
+
 def _traffic(i: Instruction, shapes: Mapping[str, str], program: Computations) -> float:
     """Bytes that an operation reads and writes; a slice counts as what is cut out of it."""
     if i.opcode in _FREE or i.opcode.endswith("-done"):
         return 0.0
     if i.opcode in ("dynamic-slice", "slice", "gather"):
-        return 2 * n_bytes(i.shape)
+        return 2 * _in_memory(i.shape)
     if i.opcode == "dynamic-update-slice":
-        return 2 * n_bytes(shapes.get(i.operands[1], ""))
-    operands = [n_bytes(shapes.get(o, "")) for o in i.operands]
+        return 2 * _in_memory(shapes.get(i.operands[1], ""))
+    operands = [_in_memory(shapes.get(o, "")) for o in i.operands]
     if i.opcode.removesuffix("-start") in KINDS or i.opcode.endswith("-start"):
         return 2 * sum(operands)
     if i.opcode != "fusion":
-        return sum(operands) + n_bytes(i.shape)
+        return sum(operands) + _in_memory(i.shape)
     called = re.search(r"calls=%?([\w.\-]+)", i.attributes)[1]
-    return _fusion_traffic(program[called], operands)
+    return _fusion_traffic(program[called], operands, _in_memory(i.shape))
 
 
-def _fusion_traffic(body: Sequence[Instruction], operands: list[float]) -> float:
+def _fusion_traffic(body: Sequence[Instruction], operands: list[float], written: float) -> float:
     there = {i.name: i for i in body}
     users: dict[str, list[Instruction]] = {}
     for i in body:
@@ -363,7 +371,7 @@ def _fusion_traffic(body: Sequence[Instruction], operands: list[float]) -> float
                 return whole
         return min(total, whole)
 
-    moved = 0.0
+    moved, results_size = 0.0, 0.0
     for i in body:
         if i.opcode == "parameter":
             number = int(i.inside)
@@ -373,7 +381,8 @@ def _fusion_traffic(body: Sequence[Instruction], operands: list[float]) -> float
             for result in results:
                 result = _through_copies(there, result) or result
                 if result.opcode == "dynamic-update-slice":
-                    moved += n_bytes(there[result.operands[1]].shape)
+                    results_size += n_bytes(there[result.operands[1]].shape)
                 else:
-                    moved += n_bytes(result.shape)
-    return moved
+                    results_size += n_bytes(result.shape)
+    # Inside a fusion shapes do not say where they lie; its own shape does.
+    return moved + min(results_size, written)
