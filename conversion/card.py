@@ -89,7 +89,10 @@ def _bases(oldest: tuple[Path, dict[str, Any]]) -> list[str]:
         return lines + [f"- made new: {what}: {why}" for what, why in made["initialised"].items()]
     if config.get("init_from"):
         return [f"- {config['init_from']}"]
-    return [f"- none: random weights, seed {config.get('seed', 0)}"]
+    random = f"random weights, seed {config.get('seed', 0)}"
+    if previous := config.get("previous"):
+        return [f"- {previous}, if it was there when training began (it is not now); else {random}"]
+    return [f"- none: {random}"]
 
 
 def _phases(chain: list[tuple[Path, dict[str, Any]]], step: int | None) -> list[str]:
@@ -131,7 +134,10 @@ def _evaluation(folder: Path) -> list[str]:
         scores = architecture.read_json(path)
         asked = scores.get("all", {}).get("questions", 0)
         splits = ", ".join(scores.get("settings", {}).get("splits", []))
-        lines.append(f"Measured by the run itself on {asked} held-out questions ({splits}):\n")
+        lines.append(
+            f"Measured by the run itself, with its newest checkpoint, on {asked} held-out "
+            f"questions ({splits}):\n"
+        )
         table = path.with_suffix(".md")
         if table.is_file():
             section = table.read_text().split("\n## ")[0].split("\n", 1)[-1].strip()

@@ -175,7 +175,8 @@ def make(sources: Sequence[Source], config: NotaGPTConfig, vocab_size: int) -> P
 
     parameters: dict[str, Parameter | Fresh] = {}
     initialised = []
-    absent_connector = not any(path.startswith(CONNECTOR) for path in found)
+    # CLIP and Mistral have none; a LLaVA without one has lost it.
+    absent_connector = not any("connector" in names.LAYOUTS[s.layout] for s in sources)
     for path, shape in shapes.items():
         if absent_connector and path.startswith(CONNECTOR):
             continue

@@ -158,7 +158,9 @@ def read_header(file: Path) -> dict[str, Tensor]:
         header.pop("__metadata__", None)
         tensors, base = {}, 8 + length
         for name, entry in header.items():
-            begin, end = entry["data_offsets"]
+            begin, end = map(int, entry["data_offsets"])
+            if not 0 <= begin <= end:
+                raise ValueError(f"{name} ends before it begins")
             shape = tuple(map(int, entry["shape"]))
             tensors[name] = Tensor(name, entry["dtype"], shape, file, base + begin, end - begin)
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -16,6 +16,7 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,19 +208,24 @@ def _run_ours(run: to_hf.Trained, cases: list[Case], eos: int, new_tokens: int) 
     shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     params = checkpoint.load_params(run.folder, shapes, step=run.stored.step)
     variables = {"params": jax.tree.map(jnp.asarray, params)}
+
+    def stage(method):
+        apply = jax.jit(lambda weights, *inputs: model.apply(weights, *inputs, method=method))
+        return partial(apply, variables)  # an argument: a constant would be copied
+
+    see, connect = stage(lambda m, x: m.vision_tower(x)), stage("encode_images")
+    think, speak = stage("hidden"), stage("logits")
     results = []
     for case in cases:
         out = Case(case.name, case.pixels, case.tokens, case.n_prefix)
         features = jnp.zeros((1, config.num_image_tokens, config.text.hidden_size))
         if case.pixels is not None:
-            vision = model.apply(variables, case.pixels, method=lambda m, x: m.vision_tower(x))
-            features = model.apply(variables, case.pixels, method="encode_images")
-            out.stages |= {"vision": np.asarray(vision), "connector": np.asarray(features)}
+            features = connect(case.pixels)
+            out.stages["vision"] = np.asarray(see(case.pixels))
+            out.stages["connector"] = np.asarray(features)
         places = np.broadcast_to(np.arange(case.tokens.shape[1]), case.tokens.shape)
-        hidden = model.apply(
-            variables, case.tokens, np.zeros_like(places), places, features, method="hidden"
-        )
-        out.stages["logits"] = np.asarray(model.apply(variables, hidden, method="logits"))
+        hidden = think(case.tokens, np.zeros_like(places), places, features)
+        out.stages["logits"] = np.asarray(speak(hidden))
         if case.pixels is None:
             results.append(out)  # our decoding is about pictures
             continue

@@ -88,7 +88,7 @@ def _checksum(x: jax.Array, start: jax.Array) -> jax.Array:
 
 
 def save_args(tree: rules.Tree) -> dict[str, Any]:
-    """How Orbax is to lay parameters on disk: large ones in chunks, no chunk over two rows.
+    """How Orbax is to lay parameters on disk: large ones in chunks within one row.
 
     So a layer of a stack is read without the stack (`streams`).
     """

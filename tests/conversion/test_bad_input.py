@@ -179,6 +179,17 @@ def test_a_forced_layout_that_is_wrong_says_what_is_missing(good):
         from_hf.read(llava=good, layout="transformers-5-saved")
 
 
+def test_a_llava_that_lost_its_connector_is_not_given_a_new_one(tmp_path):
+    hf.llava_directory(tmp_path / "hf", tiny())
+
+    def lose(tensors):
+        for name in [name for name in tensors if name.startswith("multi_modal_projector")]:
+            del tensors[name]
+
+    change(tmp_path / "hf", lose)
+    assert "missing tensor multi_modal_projector.linear_1.weight" in refusal(tmp_path / "hf")
+
+
 def test_no_room_is_said_beforehand(good, tmp_path, monkeypatch):
     reading = from_hf.read(llava=good)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
