@@ -1,8 +1,14 @@
-"""The plan as people read it: lines on the terminal, a Markdown page, a chart, and JSON."""
+"""The plan as people read it: lines on the terminal, a Markdown page, a chart, and JSON.
+
+    python -m nota_jax.scaling.plan_report FOLDER CHARTS
+
+compares the plans in a folder: a table a phase on standard output, and a chart a phase in CHARTS.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -225,8 +231,8 @@ def sent(plan: Plan) -> float:
 def summary(plans: Sequence[Plan]) -> list[list[str]]:
     """One row a plan, for a page that compares them."""
     rows = [[
-        "target", "mesh", "questions a step", "remat", "peak / memory, GiB", "verdict",
-        "sent, GB a step", "limit", "predicted step, s", "predicted hours",
+        "target", "mesh", "questions a step", "rows a device × microbatches",
+        "peak / memory, GiB", "verdict", "sent, GB a step", "limit", "predicted step, s", "predicted hours", "compiled for",
     ]]  # fmt: skip
     for p in plans:
         step = " … ".join(f"{s:.2f}" for s in p["step_s"]) if p["step_s"] else ""
@@ -234,7 +240,27 @@ def summary(plans: Sequence[Plan]) -> list[list[str]]:
         limit = max(p["limits"], key=p["limits"].get) if p["step_s"] else ""
         mesh = "fsdp {fsdp}".format(**p["mesh"])
         mesh += f" × tensor {p['mesh']['tensor']}" if p["mesh"]["tensor"] > 1 else ""
-        row = [p["target"], mesh, f"{p['questions']:g}", p["remat"]]
+        row = [p["target"], mesh, f"{p['questions']:g}"]
+        row.append(f"{p['rows_per_device']} × {p['accumulation']}")
         row += [f"{p['peak'] / GIB:.1f} / {p['memory'] / GIB:.1f}", p["verdict"]]
-        rows.append([*row, f"{sent(p) / 1e9:.1f}", limit, step, hours])
+        rows.append([*row, f"{sent(p) / 1e9:.1f}", limit, step, hours, p["compiled_on"]])
     return rows
+
+
+def compare(folder: Path, charts: Path) -> str:
+    """One table a phase of the plans in a folder, and one chart a phase."""
+    plans = [json.loads(path.read_text()) for path in sorted(folder.glob("phase*.json"))]
+    order = ("a100", "h100", "h200", "v4", "v5e", "v5p", "v6e", "cpu")
+    plans.sort(key=lambda p: (order.index(p["target"].split(":")[0].split("-")[0]), p["devices"]))
+    charts.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for phase in sorted({plan["phase"] for plan in plans}):
+        own = [plan for plan in plans if plan["phase"] == phase]
+        title = f"Phase {phase}"
+        scaling_chart(own, f"{title}, {folder.name} scaling", charts / f"{folder.name}_{phase}.png")
+        parts.append(f"### {title}\n\n{to_markdown(summary(own))}")
+    return "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(compare(Path(sys.argv[1]), Path(sys.argv[2])))
