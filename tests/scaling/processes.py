@@ -1,6 +1,7 @@
 """Starts several processes of one run, and waits for them; for the tests beside it."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -65,3 +66,9 @@ def finish(processes, timeout=100):
         for process in processes:
             process.kill()
     return [(p.returncode, *texts) for p, texts in zip(processes, out, strict=True)]
+
+
+def without_gloo(text):
+    """What a process said besides gloo's own lines, whose pieces its threads mix up."""
+    line = r"\[Gloo\] Rank |is connected to|peer ranks\. |Expected number of|connected peer ranks"
+    return re.sub(rf"{line}|is : |\d+|\s", "", text)
