@@ -95,8 +95,9 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, A
 
 
 def _cost(plan: dict[str, Any]) -> float:
-    """What the search makes small: predicted time of a question; memory where none is known."""
-    return plan["step_s"][1] / plan["questions"] if plan["step_s"] else plan["peak"]
+    """What the search makes small: predicted seconds, else operations, of a question."""
+    longest = plan["lengths"][max(plan["lengths"])]
+    return (plan["step_s"][1] if plan["step_s"] else longest["flops_done"]) / plan["questions"]
 
 
 def plan_once(

@@ -138,7 +138,8 @@ def tiny_plan(tmp_path_factory):
     out, said = tmp_path_factory.mktemp("plan"), []
     config = phase2.get_config("tiny")
     config.data.dir, config.run_dir = str(out / "none"), str(out / "run")
-    config.data.lengths, config.model.text.vocab_size = (256,), 1024
+    config.data.lengths, config.model.text.vocab_size = (128,), 1024
+    config.model.vision.image_size = 112
     config.model.text.num_hidden_layers = config.model.vision.num_hidden_layers = 2
     found = plan.run(config, plan.Settings("cpu:4", False, out), said.append)
     return out, config, found, said
