@@ -13,8 +13,10 @@ no longer answers is dead, 60).
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -186,6 +188,7 @@ def start(env: Mapping[str, str] = os.environ) -> Cluster | None:
     _lifeline = call_roll(
         cluster.host, cluster.port + 1, cluster.count, cluster.index, patience, silence
     )
+    _delay_abort()
     # jax would catch SIGTERM for a service that we do not use, and the process would not end.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -207,6 +210,19 @@ def start(env: Mapping[str, str] = os.environ) -> Cluster | None:
             f"{cluster}: the devices say process {jax.process_index()} of {jax.process_count()}"
         )
     return cluster
+
+
+def _delay_abort() -> None:
+    """Gives the lifeline the time to speak before jax aborts this process.
+
+    Where process 0 dies, jax's coordinator dies with it, jax notices as soon as the lifeline does,
+    and aborts from a thread of C++.  With `sleep` for a handler, that thread sleeps for as many
+    seconds as SIGABRT's number (6) first; an abort for another reason only comes later.
+    """
+    if os.name == "posix":
+        libc = ctypes.CDLL(None)
+        libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, ctypes.c_void_p), ctypes.c_void_p
+        libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))
 
 
 def leave() -> None:
