@@ -57,7 +57,7 @@ def launch(count, devices, command, **variables):
     return processes
 
 
-def finish(processes, timeout=100):
+def finish(processes, timeout=140):
     """[(status, stdout, stderr)] of processes that end by themselves; those that do not, fail."""
     try:
         with ThreadPoolExecutor() as pool:

@@ -116,7 +116,7 @@ def start(work, name, *words):
 
 @pytest.mark.parametrize("dead", [0, 1])
 def test_a_process_killed_while_training_ends_the_other(work, dead):
-    results = finish(start(work, f"dead{dead}", f"die={dead}:3"), timeout=50)
+    results = finish(start(work, f"dead{dead}", f"die={dead}:3"))
     assert results[dead][0] == -signal.SIGKILL
     status, _, text = results[1 - dead]
     assert status == 3
@@ -128,7 +128,7 @@ def test_a_signal_to_one_process_stops_both_behind_the_same_step(work):
     while "step" not in (line := processes[0].stdout.readline()) or "loss" not in line:
         assert line, processes[0].communicate()
     processes[1].send_signal(signal.SIGTERM)
-    (status, said, _), (other, *_) = finish(processes, timeout=50)
+    (status, said, _), (other, *_) = finish(processes)
     assert (status, other) == (130, 130)
     assert "of 30 is saved in" in said and "run the same command to continue" in said
     [saved] = (int(p.name) for p in (work / "stopped/checkpoints").iterdir())
