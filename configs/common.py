@@ -75,6 +75,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.data.tasks, c.data.subtasks = (), ()  # no subtasks: all of them
     c.data.shares = ConfigDict()  # subtask: share of the pages that ask it, 1 where it is not named
     c.data.template, c.data.image_mode = "mistral_instruct", "pad"
+    c.data.jitter = 0  # pixels by which training pictures are moved at random
     c.data.batch_size = 0  # questions per optimizer step, over all devices
     c.data.accumulation = 1
     c.data.turns_per_row = 8  # as many as fit; 1 gives LLaVA's rows
@@ -84,6 +85,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.trainable = EVERYTHING
     c.optim = ConfigDict(dict(learning_rate=0.0, warmup=0.03, final=0.0, weight_decay=0.0))
     c.optim.update(dict(clip_norm=1.0, b1=0.9, b2=0.999, eps=1e-8))
+    c.optim.center_rules = ((r".*", False),)  # gradient centralization, by parameter
     c.optim.multiplier_rules = ((r".*", 1.0),)  # on the learning rate, by parameter
     c.epochs, c.steps = 1.0, 0  # steps > 0 wins over epochs
     c.loss_chunk = 256

@@ -239,6 +239,7 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
             subtasks=tuple(d.subtasks),
             shares=tuple(sorted(d.shares.items())),
             image_mode=d.image_mode,
+            jitter=d.jitter,
             threads=d.threads,
         ),
         process_index=share,

@@ -100,6 +100,18 @@ def normalize(images: Any) -> Any:
     return images.astype(np.float32) * scale - shift
 
 
+def shift(image: np.ndarray, down: int, right: int) -> np.ndarray:
+    """[S, S, C] moved by so many pixels (up, left where negative), white coming in behind it."""
+    if not (down or right):
+        return image
+    moved = np.full_like(image, 255)
+    height, width = image.shape[:2]
+    moved[max(down, 0) : height + down, max(right, 0) : width + right] = image[
+        max(-down, 0) : height - down, max(-right, 0) : width - right
+    ]
+    return moved
+
+
 def _pad(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     width, height = image.size
     if width == height:

@@ -43,6 +43,7 @@ class PipelineConfig:
     lengths: the static lengths T, any order; a row takes the smallest that holds it, and turns
       that do not fit the largest are dropped and counted.
     template, turns_per_row, subtasks, shares: see `rows.RowSettings`; image_mode: `images.load`.
+    jitter: pictures move by up to so many pixels each way, anew at every step.
     threads: that read ahead (0 reads in the caller's); prefetch: batches that wait ready.
     """
 
@@ -56,6 +57,7 @@ class PipelineConfig:
     subtasks: tuple[str, ...] = ()
     shares: tuple[tuple[str, float], ...] = ()
     image_mode: str = "pad"
+    jitter: int = 0
     threads: int = 2
     prefetch: int = 2
 
@@ -88,7 +90,7 @@ class Pipeline:
         self.steps_by_length = {n: len(r) // self.rows_per_batch for n, r in classes.items()}
         self.steps_per_epoch = sum(self.steps_by_length.values())
         self.total_steps = None if epochs is None else max(1, round(epochs * self.steps_per_epoch))
-        self._dataset = self._batches(classes).map(self._load)
+        self._dataset = self._batches(classes).map_with_index(self._load)
 
     def _batches(self, classes: dict[int, np.ndarray]) -> grain.MapDataset:
         """Global batches as (T, row numbers), in the order of training."""
@@ -103,9 +105,10 @@ class Pipeline:
         batches = grain.MapDataset.concatenate(parts).shuffle(_derived_seed(self.seed, 0)).repeat()
         return batches if self.total_steps is None else batches[: self.total_steps]
 
-    def _load(self, batch: tuple[int, np.ndarray]) -> dict[str, Any]:
+    def _load(self, step: int, batch: tuple[int, np.ndarray]) -> dict[str, Any]:
         """This process's part of a global batch."""
         length, chosen = batch[0], batch[1][self._process]
+        shifts = self._shifts(step, len(batch[1]))[self._process]
         size = self.config.image_size
         arrays = rows.empty_batch(len(chosen), length, self._pad_id)
         arrays["images"] = np.empty((len(chosen), size, size, 3), np.uint8)
@@ -113,11 +116,17 @@ class Pipeline:
         for i, row in enumerate(chosen):
             turns = self.plan.turns(row)
             page = self.pages[int(self.plan.turn_pages[turns[0]])]
-            arrays["images"][i] = images.load(page.png, size, self.config.image_mode, name=page.id)
+            image = images.load(page.png, size, self.config.image_mode, name=page.id)
+            arrays["images"][i] = images.shift(image, *shifts[i])
             rows.fill_row(self.plan, row, {name: a[i] for name, a in arrays.items()})
             numbers = self.plan.turn_numbers[turns.start : turns.stop]
             ids.append([f"{page.id}:{page.turns[number].subtask}" for number in numbers])
         return {**arrays, "ids": ids}
+
+    def _shifts(self, step: int, n: int) -> np.ndarray:
+        """How far a global batch's pictures move, [n, 2] pixels: by seed and step alone."""
+        rng = np.random.default_rng([_derived_seed(self.seed, 1), step])
+        return rng.integers(-self.config.jitter, self.config.jitter + 1, (n, 2))
 
     def __iter__(self) -> BatchIterator:
         options = grain.ReadOptions(
@@ -131,7 +140,7 @@ class Pipeline:
         lengths = sorted(self.config.lengths)
         return {
             "rows": self.plan.fingerprint, "rows_per_batch": self.rows_per_batch,
-            "lengths": lengths, "seed": self.seed,
+            "lengths": lengths, "seed": self.seed, "jitter": self.config.jitter,
         }  # fmt: skip
 
     def report(self) -> dict[str, Any]:

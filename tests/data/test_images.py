@@ -124,3 +124,15 @@ def test_an_unreadable_image_names_its_record(damage):
 def test_an_unknown_mode_lists_the_modes():
     with pytest.raises(UserError, match="pad, center_crop"):
         images.load(encode(random_pixels(8, 8)), 8, "stretch")
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (3, -2), (-4, 5), (7, 0)])
+def test_a_shift_moves_the_ink_and_fills_with_white(down, right):
+    image = np.full((20, 20, 3), 255, np.uint8)
+    image[8:11, 9:12] = 0
+    expected = np.roll(image, (down, right), (0, 1))  # the ink stays on the page, so they agree
+    np.testing.assert_array_equal(images.shift(image, down, right), expected)
+    dark = images.shift(np.zeros((20, 20, 3), np.uint8), down, right)
+    white = (dark == 255).all(-1)
+    assert white.sum() == 400 - (20 - abs(down)) * (20 - abs(right))
+    assert white[:down].all() if down > 0 else white[20 + down :].all()

@@ -174,6 +174,28 @@ def test_processes_read_disjoint_parts_that_make_up_the_global_batch(make):
             assert len(set(all_ids(shares))) == sum(len(set(all_ids([one]))) for one in shares)
 
 
+def test_jittered_pictures_move_anew_each_epoch_alike_in_every_process(make):
+    still, moved = make(), make(jitter=5)
+    one, other = iter(still), iter(moved)
+    unmoved = 0
+    for _ in range(still.steps_per_epoch):
+        a, b = next(one), next(other)
+        same({k: v for k, v in a.items() if k != "images"},
+             {k: v for k, v in b.items() if k != "images"})  # fmt: skip
+        unmoved += sum(map(np.array_equal, a["images"], b["images"]))
+        assert b["images"].shape == a["images"].shape
+    assert unmoved < 0.2 * still.steps_per_epoch * still.rows_per_batch
+    halves = [iter(make(jitter=5, process=(i, 2))) for i in range(2)]
+    whole = iter(make(jitter=5, row_multiple=2))
+    for _ in range(3):
+        parts = [next(half)["images"] for half in halves]
+        np.testing.assert_array_equal(np.concatenate(parts), next(whole)["images"])
+    state = other.get_state()
+    again = iter(make(jitter=5))
+    again.set_state(state)
+    same(next(again), next(other))
+
+
 def test_subtasks_and_several_splits_are_mixed_as_asked(make):
     ids = all_ids(make(epochs=1, subtasks=("-abc", "-title")))
     kinds = collections.Counter(name.split(":")[1] for name in ids)

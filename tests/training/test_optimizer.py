@@ -80,3 +80,21 @@ def test_learning_rate_multipliers_scale_single_parameters():
 def test_impossible_settings_are_refused_by_name(wrong):
     with pytest.raises(UserError, match=f"optim.{next(iter(wrong))}"):
         OptimizerConfig(**({"learning_rate": 1e-3} | wrong))
+
+
+def test_a_centred_kernel_keeps_its_sum_over_the_inputs():
+    key = jax.random.key(0)
+    params = {"kernel": jax.random.normal(key, (5, 5, 3, 4)), "other": jnp.ones((6, 4))}
+    grads = jax.tree.map(lambda x: 1.0 + 0.1 * x, params)  # as from white paper: all much alike
+    config = OptimizerConfig(learning_rate=0.1, clip_norm=None)
+
+    def moved(centered):
+        optimizer = make_optimizer(config, 10, centered=centered)
+        updates, _ = optimizer.update(grads, optimizer.init(params), params)
+        return updates
+
+    plain, some = moved(None), moved({"kernel": True, "other": False})
+    assert jnp.abs(plain["kernel"].sum((0, 1, 2))).min() > 7  # 75 inputs, each by 0.1
+    np.testing.assert_allclose(some["kernel"].sum((0, 1, 2)), 0, atol=1e-5)
+    assert jnp.abs(some["kernel"]).max() > 0.05
+    np.testing.assert_array_equal(some["other"], plain["other"])
