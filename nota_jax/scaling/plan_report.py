@@ -58,7 +58,7 @@ def heading(plan: Plan) -> str:
     return (
         f"Phase {plan['phase']} at size {plan['size']} on {plan['target']}, compiled for "
         f"{plan['compiled_on']}: {plan['verdict']}, {plan['peak'] / GIB:.1f} of "
-        f"{plan['memory'] / GIB:.1f} GiB on each of {plan['devices']} devices, "
+        f"{plan['memory'] / GIB:.1f} GiB on each of {plan['devices']} device(s), "
         f"{margin}\n\n"
         f"mesh {mesh}; {plan['rows']} rows = {plan['questions']:g} questions a step "
         f"(asked for: {plan['wanted_questions']}), {plan['rows_per_device']} rows a device × "
@@ -240,7 +240,7 @@ def summary(plans: Sequence[Plan]) -> list[list[str]]:
     ]]  # fmt: skip
     for p in plans:
         step = " … ".join(f"{s:.2f}" for s in p["step_s"]) if p["step_s"] else ""
-        hours = " … ".join(f"{h:.1f}" for h in p["hours"]) if p["step_s"] else ""
+        hours = " … ".join(f"{h:.2g}" for h in p["hours"]) if p["step_s"] else ""
         limit = max(p["limits"], key=p["limits"].get) if p["step_s"] else ""
         mesh = "fsdp {fsdp}".format(**p["mesh"])
         mesh += f" × tensor {p['mesh']['tensor']}" if p["mesh"]["tensor"] > 1 else ""
