@@ -22,8 +22,8 @@ def model(size: str) -> ConfigDict:
     vision = dict(image_size=336, hidden_act="quick_gelu", layer_norm_eps=1e-5, feature_layer=-2)
     text = dict(rope_theta=1e6, rms_norm_eps=1e-5, sliding_window=0, tie_word_embeddings=False)
     if size == "tiny":
-        # Patches of 28 px: 144 image tokens, a quarter of CLIP-L's.
-        vision |= dict(patch_size=28, hidden_size=128, intermediate_size=512)
+        # Patches of 56 px, 36 image tokens: few enough to find the header among them in minutes.
+        vision |= dict(patch_size=56, hidden_size=128, intermediate_size=512)
         vision |= dict(num_hidden_layers=4, num_attention_heads=4)
         text |= dict(vocab_size=0, hidden_size=128, intermediate_size=384, num_hidden_layers=3)
         text |= dict(num_attention_heads=4, num_key_value_heads=2, head_dim=32)
@@ -70,7 +70,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.data = ConfigDict()
     c.data.dir = f"data/{size}"
     # What is built where data.dir is not there yet: arguments of nota_jax.data.build.
-    c.data.build = ConfigDict(dict(limit=1200 if tiny else 0, variants=1 if tiny else 4))
+    c.data.build = ConfigDict(dict(limit=3000 if tiny else 0, variants=1 if tiny else 4))
     c.data.build.update(dict(corpora=(), seed=0, workers=0))  # none: all corpora; 0: all cores
     c.data.tasks, c.data.subtasks = (), ()  # no subtasks: all of them
     c.data.shares = ConfigDict()  # subtask: share of the pages that ask it, 1 where it is not named
@@ -79,7 +79,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.data.batch_size = 0  # questions per optimizer step, over all devices
     c.data.accumulation = 1
     c.data.turns_per_row = 8  # as many as fit; 1 gives LLaVA's rows
-    c.data.lengths = (256, 512) if tiny else (1024, 2048)
+    c.data.lengths = (128, 256, 512) if tiny else (1024, 2048)
     c.data.threads = 2 if tiny else 8
 
     c.trainable = EVERYTHING
@@ -110,10 +110,12 @@ def from_scratch(c: ConfigDict, *, learning_rate: float, **tiny) -> ConfigDict:
     c.trainable = EVERYTHING
     c.data.template = "mistral_instruct"  # the decoder has yet to learn where an answer ends
     c.optim.learning_rate, c.optim.b2 = learning_rate, 0.98
-    # A patch kernel adds up thousands of pixels, most of them white: steps of Adam's size there
-    # move its output by several times its own scale, and the features collapse to a constant
-    # (docs/results.md).  MoCo v3 (arXiv 2104.02057, section 4) freezes it for the same reason.
-    c.optim.multiplier_rules = ((r"vision_tower/embeddings/patch_embedding/.*", 0.02), (r".*", 1.0))
+    # White paper is the same large input at every pixel.  Kernels that are kept blind to it see ink
+    # alone, and take steps that fit the thousands of pixels they add up (docs/results.md).
+    kernel = r"vision_tower/embeddings/patch_embedding/.*"
+    c.optim.center_rules = ((kernel, True), (r".*", False))
+    c.optim.multiplier_rules = ((kernel, 0.15), (r".*", 1.0))
+    c.optim.final, c.data.jitter = 0.1, 4
     if c.size == "tiny":
         c.update_from_flattened_dict({k.replace("__", "."): v for k, v in tiny.items()})
     return c

@@ -31,7 +31,7 @@ import nota_jax
 from conversion import architecture, names, plan, shards
 from nota_jax.data.chat import image_token_id
 from nota_jax.data.tokenizer import load_tokenizer, save_tokenizer
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, exit_status
 from nota_jax.main import quiet
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.training import rules, streams
@@ -217,7 +217,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="CKPT")
     parser.add_argument("--layout", choices=names.WHOLE, help="force the layout of --llava")
     args = parser.parse_args(argv)
-    return run(lambda: convert(read(args.llava, args.clip, args.mistral, args.layout), args.out))
+    return exit_status(
+        lambda: convert(read(args.llava, args.clip, args.mistral, args.layout), args.out),
+        interrupted="nothing was left under the final name",
+    )
 
 
 def command(name: str, text: str | None) -> argparse.ArgumentParser:
@@ -228,18 +231,6 @@ def command(name: str, text: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         name, description=(text or "").strip(), formatter_class=argparse.RawTextHelpFormatter
     )
-
-
-def run(work: Callable[[], Any]) -> int:
-    """The exit status of a command, whose UserErrors are printed."""
-    try:
-        return work() or 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: nothing was left under the final name", file=sys.stderr)
-        return 130
 
 
 if __name__ == "__main__":

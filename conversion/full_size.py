@@ -25,7 +25,7 @@ import numpy as np
 
 from configs import common
 from conversion import architecture, from_hf, names, shards
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, exit_status
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
 from nota_jax.training import rules
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", choices=common.SIZES, default="7b")
     parser.add_argument("--shards", type=int, default=4)
     args = parser.parse_args(argv)
-    return from_hf.run(lambda: measure(args.work, args.size, args.shards))
+    return exit_status(lambda: measure(args.work, args.size, args.shards))
 
 
 if __name__ == "__main__":

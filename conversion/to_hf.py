@@ -28,7 +28,7 @@ from conversion import architecture, card, from_hf, names, plan, shards
 from nota_jax.data.chat import CHAT_TEMPLATE, IMAGE, image_token_id
 from nota_jax.data.images import IMAGE_MEAN, IMAGE_STD
 from nota_jax.data.tokenizer import load_tokenizer, save_tokenizer
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, exit_status
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
 from nota_jax.training import checkpoint, streams
@@ -225,10 +225,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-shard-size", default="5GB", metavar="SIZE")
     parser.add_argument("--step", type=int, help="which checkpoint; the newest if not given")
     args = parser.parse_args(argv)
-    return from_hf.run(
+    return exit_status(
         lambda: export(
             open_run(args.ckpt, args.step), args.out, args.dtype, parse_size(args.max_shard_size)
-        )
+        ),
+        interrupted="nothing was left under the final name",
     )
 
 

@@ -28,7 +28,7 @@ from PIL import Image
 from conversion import from_hf, shards, to_hf
 from nota_jax.data import chat, images
 from nota_jax.data.tokenizer import load_tokenizer
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, exit_status
 from nota_jax.models import decode
 from nota_jax.models.notagpt import NotaGPT, init_params
 from nota_jax.notation import abc_reader, engrave
@@ -278,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--question", default=QUESTION)
     parser.add_argument("--new-tokens", type=int, default=32)
     args = parser.parse_args(argv)
-    return from_hf.run(
+    return exit_status(
         lambda: int(not verify(args.hf, args.ckpt, args.images, args.question, args.new_tokens))
     )
 

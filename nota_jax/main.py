@@ -16,14 +16,14 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, exit_status
 
 MODES = ("train", "evaluate", "plan")
 
@@ -35,23 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(argv[1:]):
         print(__doc__.strip())
         return 0
-    return exit_status(lambda: run_mode(*parse(argv)))
-
-
-def exit_status(work: Callable[[], bool]) -> int:
-    """Does the work: 0, or 2 for a mistake, 130 for an interruption.
-
-    work: True where it was stopped on request, and has saved everything and said so.
-    Where another process of the run died, `scaling.lifeline` ends this one with 3.
-    """
-    try:
-        return 130 if work() else 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command continues", file=sys.stderr)
-        return 130
+    return exit_status(lambda: 130 if run_mode(*parse(argv)) else 0)
 
 
 def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bool:

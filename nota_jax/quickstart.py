@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nota_jax.errors import UserError
+from nota_jax.errors import exit_status
 from nota_jax.evaluation.report import aligned
 from nota_jax.main import quiet
 
@@ -24,15 +24,10 @@ PHASES = {1: "alignment", 2: "extraction", 3: "analysis"}
 
 def main() -> int:
     quiet()
-    try:
-        print(summary([quick_phase(number) for number in PHASES]))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: `make quickstart` continues", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(
+        lambda: print(summary([quick_phase(number) for number in PHASES])),
+        interrupted="`make quickstart` continues",
+    )
 
 
 def quick_phase(number: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from nota_jax.data.build_report import Tally
 from nota_jax.data.contact_sheet import contact_sheet
 from nota_jax.data.corpora import SourceTune
 from nota_jax.data.pages import Drawing, Settings, drawings, pages
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, exit_status
 from nota_jax.notation import abc
 from nota_jax.notation.pool import EngravePool, Result
 
@@ -295,25 +295,20 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    given = _arguments(argv)
+    return exit_status(lambda: _build(_arguments(argv)))
+
+
+def _build(given: argparse.Namespace) -> None:
     start = time.monotonic()
     names = (field.name for field in dataclasses.fields(Settings))
     settings = Settings(**{name: getattr(given, name) for name in names})
-    try:
-        report = build(given.out, given.corpora, given.limit, settings, given.workers)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: start the same command again to continue", file=sys.stderr)
-        return 130
+    report = build(given.out, given.corpora, given.limit, settings, given.workers)
     tunes, n_pages = report["tunes"], sum(report["pages"].values())
     print(
         f"{given.out}: {tunes['drawn']} of {tunes['in']} tunes, {n_pages} pages in "
         f"{len(report['pages'])} splits, {sum(report['bytes'].values()) / 2**20:.1f} MiB "
         f"({time.monotonic() - start:.0f} s); see build_report.md and contact_sheet.png there"
     )
-    return 0
 
 
 if __name__ == "__main__":

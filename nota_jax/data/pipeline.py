@@ -29,7 +29,7 @@ from transformers import PreTrainedTokenizerFast
 from nota_jax.data import chat, images, rows
 from nota_jax.data.reader import PageReader, texts
 from nota_jax.data.tasks import Turn
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, exit_status
 
 
 @dataclass(frozen=True)
@@ -343,7 +343,7 @@ def _derived_seed(seed: int, purpose: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:4], "little")
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description="Measures how fast a dataset is read.")
     parser.add_argument("--dataset", required=True, help="folder of nota_jax.data.build")
     parser.add_argument("--split", default="extraction_train")
@@ -353,11 +353,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="0: all in one thread")
     parser.add_argument("--seconds", type=float, default=10.0)
     args = parser.parse_args()
-    try:
-        _measure_from_command_line(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    return exit_status(lambda: _measure_from_command_line(args))
 
 
 def _measure_from_command_line(args: argparse.Namespace) -> None:
@@ -384,4 +380,4 @@ def _measure_from_command_line(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -164,8 +164,10 @@ class Decoder(nn.Module):
 
     def setup(self):
         text, dtypes = self.config.text, self.config.dtypes
+        # Fresh embeddings are of the size of what the connector and the layers add, so that a token
+        # is not lost among them (T5's choice; 0.02, as usual, is thirty times less).
         self.embed_tokens = nn.Embed(
-            text.vocab_size, text.hidden_size, embedding_init=nn.initializers.normal(0.02), **dtypes
+            text.vocab_size, text.hidden_size, embedding_init=nn.initializers.normal(1.0), **dtypes
         )
 
     def embed(self, tokens: jax.Array) -> jax.Array:

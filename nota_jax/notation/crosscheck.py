@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nota_jax.errors import UserError
+from nota_jax.errors import exit_status
 from nota_jax.notation.abc import AbcError, parse
 from nota_jax.notation.abc_source import corpus_folders, read_tunes
 from nota_jax.notation.tune import Sounding, sounding_notes
@@ -153,7 +153,4 @@ def _read(path: Path) -> list[dict]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(exit_status(main))

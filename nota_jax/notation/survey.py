@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nota_jax.errors import UserError
+from nota_jax.errors import exit_status
 from nota_jax.notation.abc import AbcError, check, parse, write
 from nota_jax.notation.abc_source import corpus_folders, read_tunes
 from nota_jax.notation.tune import Tune, sounding_notes
@@ -71,7 +71,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(exit_status(main))

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import jax
 
-from nota_jax.errors import UserError
-from nota_jax.main import exit_status
+from nota_jax.errors import UserError, exit_status
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.decode import generate
 from nota_jax.models.notagpt import NotaGPT
