@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from nota_jax.errors import UserError
+from nota_jax.models import attention_kernels as kernels
 
-IMPLEMENTATIONS = ("auto", "reference", "blocked")
+IMPLEMENTATIONS = ("auto", "reference", "blocked", "cudnn", "splash")
 BLOCK = 128  # queries per block, one TPU lane width; at most MAX_BLOCKS, to bound compilation
 MAX_BLOCKS = 8
 
@@ -37,21 +38,32 @@ def attention(
         everything sees everything.
       sliding_window: a token sees positions > own position − sliding_window; needs `positions`.
       mask: bool [B, 1, T, S], `turn_mask` of the same arguments, for callers that make it once
-        for many layers.  Implementations that know segments ignore it.
+        for many layers.
       impl: "reference" is one product over all pairs; "blocked" leaves out the pairs above the
-        diagonal, a block of queries at a time, and is exact too; "auto" takes the best that
-        knows the given mask.
+        diagonal, a block of queries at a time, and is exact too; "cudnn" is flash attention on
+        NVIDIA; "splash" is Pallas's on TPU, elsewhere interpreted, which is slow.  "auto" takes
+        the kernel where the device, the dtype and the shapes suit it (`attention_kernels.best`),
+        and "blocked" or, where everything sees everything, "reference" elsewhere.
 
     Returns:
       [B, T, H, D] in q's dtype.
     """
     if impl not in IMPLEMENTATIONS:
         raise UserError(f"attention is {impl!r}; choose one of {', '.join(IMPLEMENTATIONS)}")
-    if turn_ids is None:
-        return _reference(q, k, v, mask)
-    if mask is None:
+    by_turns = turn_ids is not None
+    if impl == "auto":
+        impl = kernels.best(q, k, by_turns=by_turns) or "blocked"
+    if by_turns and mask is None:
         mask = turn_mask(turn_ids, positions, sliding_window)
-    return _reference(q, k, v, mask) if impl == "reference" else _blocked(q, k, v, mask)
+    if impl == "cudnn":
+        if (why := kernels.why_not_cudnn(q, k, by_turns=by_turns)) is not None:
+            raise UserError(f"attention 'cudnn' does not work here: {why}; take 'auto'")
+        return kernels.cudnn(q, k, v, mask)
+    if impl == "splash" and by_turns:
+        if (why := kernels.why_not_splash(q, k)) is not None:
+            raise UserError(f"attention 'splash' does not work here: {why}; take 'auto'")
+        return kernels.splash(q, k, v, mask, interpret=jax.default_backend() != "tpu")
+    return _blocked(q, k, v, mask) if impl == "blocked" and by_turns else _reference(q, k, v, mask)
 
 
 def _reference(q, k, v, mask):

@@ -1,0 +1,120 @@
+"""Flash attention of the accelerators' makers, for turns that share a prefix.
+
+Neither kernel knows "the prefix and my own turn" by itself.  A turn could be cut into a part over
+the prefix and a part over itself that are joined by their log-sum-exp, but both kernels (and jax's
+own path) stop gradients at the log-sum-exp, so the join would train wrongly.  Both do take a mask,
+and give exact gradients with it: cuDNN as a bias that is shared by the heads, beside its causal
+mode that leaves out what is above the diagonal; splash as blocks, of which empty ones are skipped.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
+
+from nota_jax.models.layers import ROW_AXES
+
+SPLASH_BLOCK = 128  # the smallest that Mosaic tiles; a row's length is a multiple
+WIDE_BLOCK = 512  # where it divides the length: fewer steps of the grid
+
+
+def best(q: jax.Array, k: jax.Array, *, by_turns: bool) -> str | None:
+    """The kernel for these operands on this process's devices: "cudnn", "splash" or None.
+
+    by_turns: whether a mask comes with them.
+    """
+    backend = jax.default_backend()
+    if backend == "gpu" and why_not_cudnn(q, k, by_turns=by_turns) is None:
+        return "cudnn"
+    # Mosaic's kernels are not cut by XLA's partitioner: several devices need the ambient mesh.
+    alone = jax.device_count() == 1 or _mesh() is not None
+    if backend == "tpu" and by_turns and alone and why_not_splash(q, k) is None:
+        return "splash"
+    return None
+
+
+def why_not_cudnn(q: jax.Array, k: jax.Array, *, by_turns: bool) -> str | None:
+    """What keeps cuDNN from these operands, as the end of a sentence; None if nothing does."""
+    if "cuda" not in jax.extend.backend.get_backend().platform_version.lower():
+        return "there is no NVIDIA device"
+    if q.dtype not in (jnp.bfloat16, jnp.float16):
+        return f"it computes in bfloat16 or float16, not {q.dtype}"
+    if q.shape[-1] % 8 or q.shape[-1] > 128:
+        return f"a head has {q.shape[-1]} dimensions; it takes multiples of 8 up to 128"
+    if by_turns and (q.shape[1] % 2 or k.shape[1] % 2):
+        return f"rows have {q.shape[1]} positions; with a mask it takes even numbers"
+    return None
+
+
+def why_not_splash(q: jax.Array, k: jax.Array) -> str | None:
+    """The same for splash attention."""
+    if q.shape[1] != k.shape[1] or q.shape[1] % SPLASH_BLOCK:
+        return f"rows have {q.shape[1]} positions; it takes multiples of {SPLASH_BLOCK}"
+    if q.shape[-1] % 64:
+        return f"a head has {q.shape[-1]} dimensions; it takes multiples of 64"
+    return None
+
+
+def cudnn(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """cuDNN's flash attention; arguments as in `attention`, mask a causal one or None."""
+    return jax.nn.dot_product_attention(
+        q, k, v, mask=mask, is_causal=mask is not None, implementation="cudnn"
+    )
+
+
+def splash(
+    q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array, *, interpret: bool = False
+) -> jax.Array:
+    """Pallas's splash attention; each device computes its own rows and heads.
+
+    mask: bool [B, 1, T, T] in which every token sees at least itself.
+    interpret: run the kernel's code in XLA, on any device.
+    """
+    mesh = _mesh()
+    if mesh is None:
+        return _splash(q, k, v, mask, interpret)
+    tensor = mesh.shape.get("tensor", 1)
+    heads = "tensor" if tensor > 1 and k.shape[2] % tensor == 0 else None
+    of_heads = P(ROW_AXES, None, heads)
+    return jax.shard_map(
+        lambda *operands: _splash(*operands, interpret),
+        in_specs=(of_heads, of_heads, of_heads, P(ROW_AXES)),
+        out_specs=of_heads,
+        check_vma=False,  # pallas_call does not say how its results vary
+    )(q, k, v, mask)
+
+
+def _mesh() -> jax.sharding.AbstractMesh | None:
+    """The ambient mesh if it cuts rows over several devices."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh if set(ROW_AXES) <= set(mesh.axis_names) and mesh.size > 1 else None
+
+
+def _splash(q, k, v, mask, interpret):
+    # Imported late: it is TPU's, and takes a while.
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
+
+    batch, length, heads, dim = q.shape
+    groups, group = k.shape[2], heads // k.shape[2]
+    block = WIDE_BLOCK if length % WIDE_BLOCK == 0 else SPLASH_BLOCK
+    blocks = kernels.BlockSizes(
+        block_q=block, block_kv=block, block_q_dkv=block, block_kv_dkv=block,
+        block_q_dq=block, block_kv_dq=block,
+    )  # fmt: skip
+
+    def of_row(q, k, v, mask):  # [K, G, T, D], [K, T, D], [K, T, D], [T, T]
+        attend = kernels.make_splash_mqa(
+            jnp.broadcast_to(mask, (group, length, length)),
+            block_sizes=blocks, head_shards=1, q_seq_shards=1, interpret=interpret,
+        )  # fmt: skip
+        # A flag that only names the profile's scope; under jit, jax 0.10.2 has made it an array
+        # and then asks it for its truth.
+        for part in ("fwd_mask_info", "dq_mask_info", "dkv_mask_info"):
+            setattr(attend, part, getattr(attend, part)._replace(is_dynamic_mask=None))
+        return jax.vmap(attend)(q, k, v)
+
+    q = (q * dim**-0.5).reshape(batch, length, groups, group, dim).transpose(0, 2, 3, 1, 4)
+    out = jax.vmap(of_row)(q, k.swapaxes(1, 2), v.swapaxes(1, 2), mask[:, 0])
+    return out.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, dim)
