@@ -17,7 +17,7 @@ def get_config(size: str = "tiny"):
     c.trainable = common.ALL_BUT_VISION
     c.optim.learning_rate, c.epochs = 2e-5, 3.0
     # Titles and whole pages of ABC are beyond `tiny`'s minutes: few pages ask for them.
-    shares = {"title": 0.2, "composer": 0.2, "abc": 0.05}
+    shares = {"title": 0.1, "composer": 0.1, "abc": 0.01}
     return common.from_scratch(
         c, learning_rate=5e-4, data__batch_size=48, data__shares=shares, epochs=4.0
     )

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from nota_jax.data.images import normalize
 from nota_jax.errors import UserError, exit_status
 from nota_jax.models.notagpt import NotaGPT
-from nota_jax.scaling import bench
+from nota_jax.scaling import bench, bench_records
 from nota_jax.scaling.mesh import batch_ways, make_mesh, place_batch
 from nota_jax.training import program, rules
 from nota_jax.training import state as states
@@ -78,7 +78,7 @@ def measure(config: ConfigDict, rounds: int) -> dict[str, Any]:
     if rounds < 3:
         raise UserError(f"--rounds is {rounds}: a median needs at least 3")
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    records = bench.records_of(config, batch_ways(mesh) * config.data.accumulation)
+    records = bench_records.records_of(config, batch_ways(mesh) * config.data.accumulation)
     architecture = program.model_config(config, records.image_token, records.vocab)
     model, shapes = NotaGPT(architecture), program.shapes_of(architecture)
     phase = program.prepare(program.train_config(config, rounds + 2, {}), model, shapes, mesh)
