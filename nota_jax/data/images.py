@@ -76,8 +76,10 @@ def decode(png: bytes, *, background: tuple[int, int, int] = WHITE, name: str = 
         UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError,
         Image.DecompressionBombError, Image.DecompressionBombWarning,
     ) as error:  # fmt: skip
+        unknown = isinstance(error, UnidentifiedImageError)  # whose own text shows a Python object
+        reason = "it is in no format that Pillow reads" if unknown else error
         raise UserError(
-            f"cannot read the image{f' of record {name}' if name else ''}: {error}; "
+            f"cannot read the image{f' of record {name}' if name else ''}: {reason}; "
             "build the dataset again or leave this record out"
         ) from None
     if image.mode in ("L", "RGB"):

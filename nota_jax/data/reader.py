@@ -84,7 +84,7 @@ def texts(directory: str | Path, splits: Sequence[str]) -> Iterator[str]:
             yield turn.answer
 
 
-_REBUILD = "the file is damaged; delete it and run `python -m nota_jax.data.build` again"
+_REBUILD = "the file is damaged; delete the folder and run `python -m nota_jax.data.build` again"
 
 
 def _split_infos(directory: Path) -> dict[str, tfds.core.SplitInfo]:

@@ -57,7 +57,7 @@ def test_a_damaged_shard_is_named(dataset, damage):
     data = path.read_bytes()
     assert damage(data) != data
     path.write_bytes(damage(data))
-    with pytest.raises(UserError, match=f"{path} .*damaged; delete it and run"):
+    with pytest.raises(UserError, match=f"{path} .*damaged; delete the folder and run"):
         read_all(dataset)
 
 
