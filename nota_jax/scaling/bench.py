@@ -29,7 +29,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from nota_jax.data.images import normalize
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, exit_status
 from nota_jax.models import decode
 from nota_jax.models.notagpt import NotaGPT, init_params
 from nota_jax.scaling import bench_report
@@ -152,9 +152,12 @@ def training_side(
     rng = jax.random.key(phase.config.seed)
     state = states.create(params, phase.trainable, phase.optimizer, rng, phase.shardings)
     placed = [place_batch(mesh, {key: batch[key] for key in DEVICE_KEYS}) for batch in batches]
-    traced = phase.step(state).trace(state, placed[0])
-    step = traced.lower().compile()
-    memory = step.memory_analysis()
+    step, steps = phase.step(state), {}
+    for batch in placed:  # one row per question: as many rows as there are questions
+        if batch["tokens"].shape not in steps:
+            steps[batch["tokens"].shape] = step.lower(state, batch).compile()
+    traced, memory = step.trace(state, placed[0]), steps[placed[0]["tokens"].shape]
+    memory = memory.memory_analysis()
     n_rows, length = batches[0]["tokens"].shape
     parts = {
         part: any(on for path, on in phase.trainable.items() if path.startswith(part + "/"))
@@ -170,7 +173,8 @@ def training_side(
     del state
 
     def train(i: int) -> float:
-        box[0], metrics = step(box[0], placed[i % len(placed)])
+        batch = placed[i % len(placed)]
+        box[0], metrics = steps[batch["tokens"].shape](box[0], batch)
         jax.block_until_ready(box[0].trainable)
         return float(metrics["loss"])
 
@@ -339,12 +343,13 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Settings]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status: 0, or 2 for a mistake."""
-    from nota_jax.main import exit_status, quiet
+    from nota_jax.main import quiet
 
     quiet()
     # PyTorch wants some of the same accelerator's memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    return exit_status(lambda: not run(*parse(sys.argv if argv is None else argv)))
+    argv = sys.argv if argv is None else argv
+    return exit_status(lambda: 0 if run(*parse(argv)) else None)
 
 
 if __name__ == "__main__":

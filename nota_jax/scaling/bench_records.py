@@ -23,7 +23,7 @@ from nota_jax.training.step import DEVICE_KEYS
 Say = Callable[[str], None]
 Arrays = Mapping[str, np.ndarray]
 
-N_BATCHES = 4  # different ones, taken in turn
+N_BATCHES = 2  # different ones, taken in turn
 PAD_TO = 32  # one row per question gets the shortest static length of this multiple
 
 
