@@ -1,10 +1,11 @@
 """Flash attention of the accelerators' makers, for turns that share a prefix.
 
 Neither kernel knows "the prefix and my own turn" by itself.  A turn could be cut into a part over
-the prefix and a part over itself that are joined by their log-sum-exp, but both kernels (and jax's
-own path) stop gradients at the log-sum-exp, so the join would train wrongly.  Both do take a mask,
-and give exact gradients with it: cuDNN as a bias that is shared by the heads, beside its causal
-mode that leaves out what is above the diagonal; splash as blocks, of which empty ones are skipped.
+the prefix and a part over itself that are joined by their log-sum-exp, but in jax 0.10.2 cuDNN's
+interface ignores gradients of the log-sum-exp and splash's refuses them, so the join could not be
+trained.  Both do take a mask, and give exact gradients with it: cuDNN as a bias that is shared by
+the heads, beside its causal mode that leaves out what is above the diagonal; splash as blocks, of
+which empty ones are skipped.
 """
 
 from __future__ import annotations
