@@ -108,4 +108,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    sys.exit(exit_status(lambda: 130 if main() else 0))
