@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if {"-h", "--help"} & set(argv[1:]):
         print(__doc__.strip())
         return 0
-    return exit_status(lambda: 130 if run_mode(*parse(argv)) else 0)
+    return exit_status(
+        lambda: 130 if run_mode(*parse(argv)) else 0, interrupted="the same command continues"
+    )
 
 
 def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bool:

@@ -29,12 +29,18 @@ from nota_jax.data.pages import Settings
 from nota_jax.errors import UserError
 from nota_jax.evaluation import evaluate, report
 from nota_jax.evaluation.metrics import Prediction
-from nota_jax.models.notagpt import NotaGPT, init_params
+from nota_jax.models.notagpt import NotaGPT
 from nota_jax.scaling import distributed, memory
 from nota_jax.scaling.flops import step_flops
-from nota_jax.scaling.mesh import make_mesh, param_shardings, row_share
+from nota_jax.scaling.mesh import batch_ways, make_mesh, param_shardings, row_share
 from nota_jax.training import checkpoint, loop, rules
-from nota_jax.training.program import model_config, shapes_of, train_config
+from nota_jax.training.program import (
+    fresh_params,
+    model_config,
+    pipeline_config,
+    shapes_of,
+    train_config,
+)
 
 Say = Callable[[str], None]
 
@@ -184,12 +190,7 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
     missing = f" ({config.previous} has no run)" if config.previous else ""
     say(f"weights: random, seed {config.seed}{missing}")
 
-    def fresh(shardings):
-        out = rules.unflatten(dict(shardings))
-        init = jax.jit(lambda rng: init_params(run.model.config, rng), out_shardings=out)
-        return init(jax.random.key(config.seed))
-
-    return fresh
+    return partial(fresh_params, run.model.config, config.seed)
 
 
 def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
@@ -228,20 +229,7 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
         d.dir,
         [f"{task}_{TRAINING_SPLIT}" for task in d.tasks],
         run.tokenizer,
-        pipeline.PipelineConfig(
-            n_image_tokens=architecture.num_image_tokens,
-            image_size=architecture.vision.image_size,
-            batch_size=d.batch_size,
-            lengths=tuple(d.lengths),
-            row_multiple=mesh.shape["data"] * mesh.shape["fsdp"] * d.accumulation,
-            template=d.template,
-            turns_per_row=d.turns_per_row,
-            subtasks=tuple(d.subtasks),
-            shares=tuple(sorted(d.shares.items())),
-            image_mode=d.image_mode,
-            jitter=d.jitter,
-            threads=d.threads,
-        ),
+        pipeline_config(config, architecture.num_image_tokens, batch_ways(mesh) * d.accumulation),
         process_index=share,
         process_count=n_shares,
         seed=config.seed,
@@ -251,10 +239,7 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
     batches = distributed.main_first(make)  # the others find the row plan
     say("data: " + ", ".join(f"{k} {v}" for k, v in batches.report().items()))
     trains = rules.resolve(config.trainable, run.shapes, table="trainable")
-    parts = {
-        part: any(on for path, on in trains.items() if path.startswith(part + "/"))
-        for part in run.shapes
-    }
+    parts = rules.trained_parts(trains)
     return loop.train(
         train_config(config, config.steps or batches.total_steps, as_json(config)),
         run.model,

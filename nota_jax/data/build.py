@@ -295,7 +295,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return exit_status(lambda: _build(_arguments(argv)))
+    return exit_status(
+        lambda: _build(_arguments(argv)), interrupted="start the same command again to continue"
+    )
 
 
 def _build(given: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nota_jax.errors import exit_status
+from nota_jax.errors import UserError, exit_status
 from nota_jax.notation.abc import AbcError, parse
 from nota_jax.notation.abc_source import corpus_folders, read_tunes
 from nota_jax.notation.tune import Sounding, sounding_notes
@@ -152,5 +152,13 @@ def _read(path: Path) -> list[dict]:
     return rows
 
 
+def _explained() -> None:
+    """`main`, where a file that cannot be read or written is the user's to mend."""
+    try:
+        main()
+    except OSError as error:
+        raise UserError(str(error)) from error
+
+
 if __name__ == "__main__":
-    sys.exit(exit_status(main))
+    sys.exit(exit_status(_explained, interrupted="the same command continues"))

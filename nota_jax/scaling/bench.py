@@ -31,7 +31,7 @@ from ml_collections import ConfigDict
 from nota_jax.data.images import normalize
 from nota_jax.errors import UserError, exit_status
 from nota_jax.models import decode
-from nota_jax.models.notagpt import NotaGPT, init_params
+from nota_jax.models.notagpt import NotaGPT
 from nota_jax.scaling import bench_report
 from nota_jax.scaling.bench_records import (
     Arrays,
@@ -139,9 +139,8 @@ def weights_of(config: ConfigDict, phase: program.Program, say: Say) -> tuple[An
         say(f"weights: from {config.run_dir}")
         params = checkpoint.load_params(config.run_dir, phase.shapes, shardings=phase.shardings)
         return params, "of the trained run"
-    out = rules.unflatten(dict(phase.shardings))
-    init = jax.jit(lambda rng: init_params(phase.model.config, rng), out_shardings=out)
-    return init(jax.random.key(config.seed)), f"random, seed {config.seed}"
+    params = program.fresh_params(phase.model.config, config.seed, phase.shardings)
+    return params, f"random, seed {config.seed}"
 
 
 def training_side(
@@ -159,10 +158,7 @@ def training_side(
     traced, memory = step.trace(state, placed[0]), steps[placed[0]["tokens"].shape]
     memory = memory.memory_analysis()
     n_rows, length = batches[0]["tokens"].shape
-    parts = {
-        part: any(on for path, on in phase.trainable.items() if path.startswith(part + "/"))
-        for part in phase.shapes
-    }
+    parts = rules.trained_parts(phase.trainable)
     about = work_of(batches) | {
         "flops": step_flops(phase.model.config, n_rows, length, parts),
         "flops_done": traced_flops(traced.jaxpr),

@@ -14,10 +14,11 @@ from ml_collections import ConfigDict
 
 from nota_jax.data import rows, storage
 from nota_jax.data.chat import image_token_id
-from nota_jax.data.pipeline import PipelineConfig, batch_rows, make_pipeline
+from nota_jax.data.pipeline import batch_rows, make_pipeline
 from nota_jax.data.tokenizer import load_tokenizer
 from nota_jax.errors import UserError
 from nota_jax.scaling import plan_work
+from nota_jax.training.program import pipeline_config
 from nota_jax.training.step import DEVICE_KEYS
 
 Say = Callable[[str], None]
@@ -54,12 +55,7 @@ def records_of(config: ConfigDict, multiple: int, say: Say = print) -> Records:
         say(f"no dataset at {d.dir} (or no tokenizer): random records of the same shapes")
         return random_records(config, n_image, multiple)
     tok = load_tokenizer(home)
-    settings = PipelineConfig(
-        n_image_tokens=n_image, image_size=config.model.vision.image_size,
-        batch_size=d.batch_size, lengths=tuple(d.lengths), row_multiple=multiple,
-        template=d.template, turns_per_row=d.turns_per_row, subtasks=tuple(d.subtasks),
-        shares=tuple(sorted(d.shares.items())), image_mode=d.image_mode, threads=0,
-    )  # fmt: skip
+    settings = pipeline_config(config, n_image, multiple, threads=0)
     pipeline = make_pipeline(d.dir, [f"{task}_train" for task in d.tasks], tok, settings)
     common = max(pipeline.steps_by_length, key=pipeline.steps_by_length.__getitem__)
     batches = []

@@ -112,10 +112,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     traced = phase.step(state).trace(state, batch)
     lowered = traced.lower()
     own = rules.flatten(phase.shapes)
-    parts = {
-        part: any(on for path, on in phase.trainable.items() if path.startswith(part + "/"))
-        for part in phase.shapes
-    }
+    parts = rules.trained_parts(phase.trainable)
     result = {
         "devices": len(devices),
         "mesh": dict(mesh.shape),

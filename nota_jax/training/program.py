@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from nota_jax.data import rows
+from nota_jax.data.pipeline import PipelineConfig
 from nota_jax.errors import UserError
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
@@ -89,6 +90,39 @@ def model_config(
     on_cpu = (platform or jax.default_backend()) == "cpu"
     dtype = config.dtype or ("float32" if on_cpu else "bfloat16")
     return NotaGPTConfig.from_dict(values | {"image_token_id": image_token, "dtype": dtype})
+
+
+def fresh_params(
+    architecture: NotaGPTConfig, seed: int, shardings: Mapping[str, NamedSharding]
+) -> rules.Tree:
+    """Random parameters, each made where it is to lie."""
+    out = rules.unflatten(dict(shardings))
+    init = jax.jit(lambda rng: init_params(architecture, rng), out_shardings=out)
+    return init(jax.random.key(seed))
+
+
+def pipeline_config(
+    config: ConfigDict, n_image_tokens: int, row_multiple: int, threads: int | None = None
+) -> PipelineConfig:
+    """The part of a run's configuration that the data pipeline reads.
+
+    threads: None for `config.data.threads`.
+    """
+    d = config.data
+    return PipelineConfig(
+        n_image_tokens=n_image_tokens,
+        image_size=config.model.vision.image_size,
+        batch_size=d.batch_size,
+        lengths=tuple(d.lengths),
+        row_multiple=row_multiple,
+        template=d.template,
+        turns_per_row=d.turns_per_row,
+        subtasks=tuple(d.subtasks),
+        shares=tuple(sorted(d.shares.items())),
+        image_mode=d.image_mode,
+        jitter=d.jitter,
+        threads=d.threads if threads is None else threads,
+    )
 
 
 def shapes_of(architecture: NotaGPTConfig) -> rules.Tree:

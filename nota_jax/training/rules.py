@@ -98,6 +98,15 @@ def _boundaries(path: str) -> Iterator[int]:
     yield len(path)
 
 
+def trained_parts(trainable: Mapping[str, bool]) -> dict[str, bool]:
+    """Whether anything trains in each part of the model, the first word of the paths."""
+    parts: dict[str, bool] = {}
+    for path, on in trainable.items():
+        part = path.partition("/")[0]
+        parts[part] = parts.get(part, False) or on
+    return parts
+
+
 def split(tree: Tree, chosen: Mapping[str, bool]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Cuts a tree in two: (leaves with `chosen[path]` true, the others).
 
