@@ -41,7 +41,9 @@ def model(size: str) -> ConfigDict:
     # kind: mlp2; mlp1 and resampler are the connector experiment's alternatives.
     connector = dict(kind="mlp2", num_queries=64, num_hidden_layers=2, num_attention_heads=8)
     remat = "full" if size == "7b" else "none"
-    return ConfigDict(dict(vision=vision, text=text, connector=connector, remat=remat))
+    unroll = 4 if size == "tiny" else 1
+    computed = dict(remat=remat, attention="auto", unroll=unroll)
+    return ConfigDict(dict(vision=vision, text=text, connector=connector, **computed))
 
 
 def get_config(size: str, phase: int) -> ConfigDict:
@@ -80,6 +82,8 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.data.accumulation = 1
     c.data.turns_per_row = 8  # as many as fit; 1 gives LLaVA's rows
     c.data.lengths = (128, 256, 512) if tiny else (1024, 2048)
+    # Each length shrinks to its longest row, rounded up; TPU's attention kernel wants 128s.
+    c.data.length_multiple = 8 if tiny else 128
     c.data.threads = 2 if tiny else 8
 
     c.trainable = EVERYTHING

@@ -12,9 +12,7 @@ class UserError(Exception):
     """
 
 
-def exit_status(
-    command: Callable[[], int | None], *, interrupted: str = "nothing was kept"
-) -> int:
+def exit_status(command: Callable[[], int | None], *, interrupted: str = "nothing was kept") -> int:
     """Runs a command: its own status (None is 0), 2 for a mistake, 130 for an interruption.
 
     interrupted: what an interruption means for the user's work.

@@ -85,9 +85,7 @@ def report(
         "pages": pages,
         "pages_by_region": _nested(counts, "page", (1, 0)),
         "bytes": dict(bytes_per_split),
-        "bytes_per_page": {
-            split: round(bytes_per_split[split] / n) for split, n in pages.items()
-        },
+        "bytes_per_page": {split: round(bytes_per_split[split] / n) for split, n in pages.items()},
         "questions": _nested(counts, "question", (0, 1)),
         "questions_by_region": _nested(counts, "question", (2, 1)),
         "composer_source": _nested(counts, "composer", (0,)),

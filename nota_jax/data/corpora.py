@@ -183,7 +183,7 @@ def _source_tune(corpus: Corpus, file: str, index: int, line: int, text: str) ->
     fields: dict[str, list[str]] = defaultdict(list)
     for letter, value in re.findall(r"^([A-Z]):[ \t]*(.*?)[ \t]*$", text, re.MULTILINE):
         fields[letter].append(value)
-    credits = dict.fromkeys(value.strip("\" ") for value in fields["Z"])
+    credits = dict.fromkeys(value.strip('" ') for value in fields["Z"])
     region = _FILE_REGIONS.get(file) or corpus.region
     dances = [*fields["R"], *fields["T"]] if corpus.dances else []
     return SourceTune(

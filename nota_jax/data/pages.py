@@ -91,9 +91,7 @@ def drawings(source: SourceTune, tune: Tune, settings: Settings) -> tuple[Drawin
     if part != "test":
         return (drawing,)
     # Only the fonts differ from the test page, so that the two can be compared tune by tune.
-    style = dataclasses.replace(
-        drawing.style, music_font=TEST_MUSIC_FONT, text_font=TEST_TEXT_FONT
-    )
+    style = dataclasses.replace(drawing.style, music_font=TEST_MUSIC_FONT, text_font=TEST_TEXT_FONT)
     return drawing, dataclasses.replace(drawing, part="test_style", style=style)
 
 

@@ -42,6 +42,8 @@ class PipelineConfig:
       gradient accumulation steps).
     lengths: the static lengths T, any order; a row takes the smallest that holds it, and turns
       that do not fit the largest are dropped and counted.
+    length_multiple: each T shrinks to its longest row, rounded up to a multiple of this; 0 leaves
+      it as it is.
     template, turns_per_row, subtasks, shares: see `rows.RowSettings`; image_mode: `images.load`.
     jitter: pictures move by up to so many pixels each way, anew at every step.
     threads: that read ahead (0 reads in the caller's); prefetch: batches that wait ready.
@@ -52,6 +54,7 @@ class PipelineConfig:
     batch_size: int
     lengths: tuple[int, ...]
     row_multiple: int = 1
+    length_multiple: int = 0
     template: str = "mistral_instruct"
     turns_per_row: int = 0
     subtasks: tuple[str, ...] = ()
@@ -86,7 +89,9 @@ class Pipeline:
             )
         local = self.rows_per_batch // process_count
         self._process = slice(local * process_index, local * (process_index + 1))
-        classes = length_classes(plan.row_lengths, config.lengths, self.rows_per_batch)
+        classes = length_classes(
+            plan.row_lengths, config.lengths, self.rows_per_batch, config.length_multiple
+        )
         self.steps_by_length = {n: len(r) // self.rows_per_batch for n, r in classes.items()}
         self.steps_per_epoch = sum(self.steps_by_length.values())
         self.total_steps = None if epochs is None else max(1, round(epochs * self.steps_per_epoch))
@@ -137,7 +142,7 @@ class Pipeline:
 
     def _identity(self) -> dict[str, Any]:
         """What has to be the same for a saved position to mean the same batches."""
-        lengths = sorted(self.config.lengths)
+        lengths = sorted(self.steps_by_length)  # the shuffle of a length's rows is seeded by it
         return {
             "rows": self.plan.fingerprint, "rows_per_batch": self.rows_per_batch,
             "lengths": lengths, "seed": self.seed, "jitter": self.config.jitter,
@@ -238,12 +243,21 @@ def make_pipeline(
     return Pipeline(pages, plan, tok, config, process_index, process_count, seed, epochs)
 
 
-def length_classes(needed: np.ndarray, lengths: Sequence[int], batch: int) -> dict[int, np.ndarray]:
-    """Which rows get which static length: {T: row numbers}.
+def length_classes(
+    needed: np.ndarray, lengths: Sequence[int], batch: int, multiple: int = 0
+) -> dict[int, np.ndarray]:
+    """Which rows get which static length: {T: row numbers}, lengths without rows left out.
 
     Every class but the largest is a whole number of batches: the longest rows beyond that move
     one class up.  If then the largest class has rows, but fewer than a batch, a batch of the next
     smaller class joins it, so that no row is left out in every epoch.
+
+    Args:
+      needed: int [rows], what each row holds.
+      lengths: the most that a row of each class may hold.
+      batch: rows of a batch.
+      multiple: T is the longest row of its class, rounded up to a multiple of this, and at most
+        the class's own length; 0: it is that length.
     """
     lengths = sorted(set(lengths))
     by_need = np.argsort(needed, kind="stable")
@@ -255,8 +269,13 @@ def length_classes(needed: np.ndarray, lengths: Sequence[int], batch: int) -> di
     if ends and 0 < len(by_need) - ends[-1] < batch and ends[-1] >= batch:
         ends[-1] -= batch
         ends = [min(end, ends[-1]) for end in ends]
-    parts = np.split(by_need, ends)
-    return {n: np.sort(part) for n, part in zip(lengths, parts, strict=True)}
+    classes: dict[int, np.ndarray] = {}
+    for length, part in zip(lengths, np.split(by_need, ends), strict=True):
+        if multiple and len(part):
+            length = min(length, -(-int(needed[part[-1]]) // multiple) * multiple)
+        if len(part):  # two classes may shrink to the same length
+            classes[length] = np.sort(np.concatenate([classes.get(length, part[:0]), part]))
+    return classes
 
 
 @dataclass(frozen=True)

@@ -59,22 +59,42 @@ class Embeddings(nn.Module):
     @nn.compact
     def __call__(self, pixels: jax.Array) -> jax.Array:
         vision, dtypes = self.config.vision, self.config.dtypes
-        width, patch = vision.hidden_size, vision.patch_size
+        width = vision.hidden_size
         class_embedding = self.param(
             "class_embedding", nn.initializers.normal(width**-0.5), (width,), dtypes["param_dtype"]
         )
-        patches = nn.Conv(
-            width, (patch, patch), strides=(patch, patch), padding="VALID", use_bias=False,
-            kernel_init=_contrast_init, name="patch_embedding", **dtypes,
-        )(pixels)  # fmt: skip
-        batch = pixels.shape[0]
-        cls = jnp.broadcast_to(class_embedding.astype(patches.dtype), (batch, 1, width))
-        x = jnp.concatenate([cls, patches.reshape(batch, -1, width)], axis=1)
+        patches = PatchEmbedding(self.config, name="patch_embedding")(pixels)
+        cls = jnp.broadcast_to(class_embedding.astype(patches.dtype), (len(pixels), 1, width))
+        x = jnp.concatenate([cls, patches], axis=1)
         positions = nn.Embed(
             vision.num_patches + 1, width, embedding_init=_plane_waves, name="position_embedding",
             **dtypes,
         )  # fmt: skip
         return x + positions(jnp.arange(vision.num_patches + 1))
+
+
+class PatchEmbedding(nn.Module):
+    """Pixels [B, S, S, C] → [B, (S / p)², D]: CLIP's convolution whose stride is its kernel.
+
+    The kernel [p, p, C, D] is that of the convolution; since patches do not overlap, it is one
+    matrix product over cut-out patches.
+    """
+
+    config: NotaGPTConfig
+
+    @nn.compact
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        vision, dtypes = self.config.vision, self.config.dtypes
+        patch, (batch, side, _, channels) = vision.patch_size, pixels.shape
+        kernel = self.param(
+            "kernel", _contrast_init, (patch, patch, channels, vision.hidden_size),
+            dtypes["param_dtype"],
+        )  # fmt: skip
+        n = side // patch
+        # Runs of whole lines of a patch, so that cutting moves as few and as long pieces as it can.
+        cut = pixels.reshape(batch * n, patch, n, patch * channels).swapaxes(1, 2)
+        kernel = kernel.astype(pixels.dtype).reshape(-1, vision.hidden_size)
+        return cut.reshape(batch, n * n, -1) @ kernel
 
 
 def _contrast_init(rng: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:

@@ -118,6 +118,8 @@ class NotaGPTConfig:
     remat: what the backward pass keeps of each layer: "none" rematerialises nothing, "full" keeps
       a layer's input only, "dots" also its matrix products with weights.
     attention: implementation name, see `attention.attention`.
+    unroll: layers that one turn of a stack's loop computes.  More compile longer; in a small stack
+      on a CPU the loop itself costs time.
     """
 
     vision: VisionConfig
@@ -128,6 +130,7 @@ class NotaGPTConfig:
     param_dtype: str = "float32"
     remat: str = "none"
     attention: str = "auto"
+    unroll: int = 1
 
     def __post_init__(self):
         _require_one_of("remat", self.remat, REMAT_POLICIES)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from nota_jax.models.attention import attention, cached_attention, turn_mask
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.models.layers import keep_rows, linear, scan_layers
+from nota_jax.models.layers import keep_rows, linear, matmul, scan_layers
 
 
 class Cache(NamedTuple):
@@ -140,7 +140,7 @@ class CausalLM(nn.Module):
         """[…, D] → float32 […, V]."""
         tied = self.config.text.tie_word_embeddings
         kernel = self.model.embed_tokens.embedding.T if tied else self.lm_head()
-        return jnp.dot(hidden, kernel.astype(hidden.dtype), preferred_element_type=jnp.float32)
+        return matmul(hidden, kernel, "float32")
 
 
 class Head(nn.Module):

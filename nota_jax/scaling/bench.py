@@ -5,8 +5,8 @@
 
 Measured are the training step of the configuration; the same records with one row per question
 (design decision 5); with --decode, answers to the questions; with --peer=hf, the same weights and
-records in transformers (`bench_peer`).  All sides take turns, a step each, so that what else the
-machine does hits all alike, and every side's losses and answers are compared.  The records are
+records in transformers (`bench_peer`).  All sides take turns, a few steps each, so that what else
+the machine does hits all alike, and every side's losses and answers are compared.  The records are
 those of the configured dataset where it and its tokenizer are there, else random ones of the same
 shapes.  Results go to the terminal and, as JSON and Markdown, into --out.
 """
@@ -50,15 +50,16 @@ from nota_jax.training.step import DEVICE_KEYS
 
 Say = Callable[[str], None]
 
+IN_TURN = 3  # steps of a side in a round, the first of them not timed
 SAME_LOSS = 1e-3  # relative; what two programs of the same mathematics may differ by
 
 
 @dataclass(frozen=True)
 class Settings:
-    """steps: of each side; peer: "" or "hf"; decode: also answer questions; compiled: try
-    torch.compile too; new_tokens: longest answer; out: folder of the results."""
+    """rounds: of a few steps of each side; peer: "" or "hf"; decode: also answer questions;
+    compiled: try torch.compile too; new_tokens: longest answer; out: folder of the results."""
 
-    steps: int
+    rounds: int
     peer: str
     decode: bool
     compiled: bool
@@ -93,11 +94,12 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, A
     architecture = program.model_config(config, records.image_token, records.vocab)
     model, shapes = NotaGPT(architecture), program.shapes_of(architecture)
     phase = program.prepare(
-        program.train_config(config, max(settings.steps, 2), {}), model, shapes, mesh
+        program.train_config(config, (settings.rounds + 1) * IN_TURN, {}), model, shapes, mesh
     )
     params, weights = weights_of(config, phase, say)
 
-    singles = [one_row_per_question(batch, records.pad) for batch in records.batches]
+    multiple = config.data.length_multiple or 1
+    singles = [one_row_per_question(batch, records.pad, multiple) for batch in records.batches]
     sides = [
         training_side("us: shared rows", phase, params, records.batches),
         training_side("us: one row per question", phase, params, singles),
@@ -112,9 +114,9 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, A
         "machine": machine() | versions,
         "config": f"phase {config.phase}, size {config.size}",
         "shapes": _shapes(records, singles, architecture, phase),
-        "records": records.source, "weights": weights, "steps": settings.steps,
+        "records": records.source, "weights": weights, "rounds": settings.rounds,
     }  # fmt: skip
-    losses, times = alternate(sides, settings.steps, say)
+    losses, times = alternate(sides, settings.rounds, say)
     results["losses"], results["loss_difference"] = losses, compare_losses(losses)
     results["training"] = summaries(sides, times, mesh.size)
     if settings.decode:
@@ -124,7 +126,7 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, A
             sides.append(
                 bench_peer.decoding_side(peer, asked, records.eos, records.pad, settings.new_tokens)
             )
-        answers, times = alternate(sides, max(3, settings.steps // 3), say)
+        answers, times = alternate(sides, max(3, settings.rounds // 3), say)
         results["decoding"] = summaries(sides, times, mesh.size)
         results["decoded"] = compare_answers(answers, settings.new_tokens)
     bench_report.write(results, settings.out)
@@ -209,23 +211,27 @@ def decoding_side(
 
 
 def alternate(
-    sides: Sequence[Side], steps: int, say: Say
+    sides: Sequence[Side], rounds: int, say: Say
 ) -> tuple[dict[str, list[Any]], dict[str, list[tuple[float, float]]]]:
-    """Every side's answers, and its (seconds, processor seconds), a step of each in turn.
+    """Every side's answers, and its (seconds, processor seconds) a step, a few steps in turn.
 
-    One round before is not timed: it compiles and warms up; its answers count.
+    A turn's first step is not timed: as in training, the caches then hold the side's own data, and
+    threads of the other side have stopped waiting for more.  One round before is not timed at all:
+    it compiles and warms up; its answers count.
     """
     found: dict[str, list[Any]] = {side.name: [] for side in sides}
     times: dict[str, list[tuple[float, float]]] = {side.name: [] for side in sides}
-    for i in range(steps + 1):
+    for i in range(rounds + 1):
         for side in sides:
-            start, spent = time.perf_counter(), time.process_time()
-            found[side.name].append(side.run(i))
-            took = time.perf_counter() - start, time.process_time() - spent
+            for k in range(IN_TURN):
+                if k == 1:
+                    start, spent = time.perf_counter(), time.process_time()
+                found[side.name].append(side.run(i * IN_TURN + k))
             if i:
-                times[side.name].append(took)
-        if i in (0, 1, steps):
-            say(f"round {i} of {steps}: all {len(sides)} sides done")
+                took = time.perf_counter() - start, time.process_time() - spent
+                times[side.name].append((took[0] / (IN_TURN - 1), took[1] / (IN_TURN - 1)))
+        if i in (0, 1, rounds):
+            say(f"round {i} of {rounds}: all {len(sides)} sides done")
     return found, times
 
 
@@ -322,7 +328,7 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Settings]:
         "nota_jax.scaling.bench", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--steps", type=int, default=10, help="timed steps of each side")
+    parser.add_argument("--rounds", type=int, default=10, help="of two timed steps a side")
     parser.add_argument("--peer", choices=("", "hf"), default="", help="transformers beside it")
     parser.add_argument("--decode", action="store_true", help="also answer questions")
     parser.add_argument("--compile", action="store_true", help="also the peer's torch.compile")
@@ -330,11 +336,11 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, Settings]:
     parser.add_argument("--out", default="", help="folder; RUN_DIR/bench if not given")
     parser.add_argument("--config", required=True, help="configs/phase2.py:mini, as in training")
     own, rest = parser.parse_known_args(argv[1:])
-    if own.steps < 1 or own.new_tokens < 1:
-        raise UserError("--steps and --new-tokens are at least 1")
+    if own.rounds < 1 or own.new_tokens < 1:
+        raise UserError("--rounds and --new-tokens are at least 1")
     config, _, _ = main.parse([argv[0], f"--config={own.config}", *rest])
     out = Path(own.out or Path(config.run_dir, "bench"))
-    return config, Settings(own.steps, own.peer, own.decode, own.compile, own.new_tokens, out)
+    return config, Settings(own.rounds, own.peer, own.decode, own.compile, own.new_tokens, out)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -107,7 +107,8 @@ def _training_side(
 ) -> Side:
     phase, device = peer.phase, peer.device
     optimizer = _optimizer(phase, model)
-    rate = schedule(phase.config.optimizer, phase.config.total_steps)
+    total = phase.config.total_steps
+    rates = np.asarray(schedule(phase.config.optimizer, total)(np.arange(total))).tolist()
     # One shape for torch.compile, which would compile anew for each.
     longest = max(int((batch["turn_ids"] >= 0).sum(1).max()) for batch in batches)
     inputs = [_inputs(batch, longest if compiled else None, device) for batch in batches]
@@ -118,9 +119,8 @@ def _training_side(
     trained = [p for p in model.parameters() if p.requires_grad]
 
     def train(i: int) -> float:
-        now = float(rate(i))
         for group in optimizer.param_groups:
-            group["lr"] = now * group["multiplier"]
+            group["lr"] = rates[i] * group["multiplier"]
         with torch.autocast(device, torch.bfloat16, enabled=bf16):
             loss = forward(**inputs[i % len(inputs)]).loss
         loss.backward()

@@ -25,7 +25,6 @@ Say = Callable[[str], None]
 Arrays = Mapping[str, np.ndarray]
 
 N_BATCHES = 2  # different ones, taken in turn
-PAD_TO = 32  # one row per question gets the shortest static length of this multiple
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,8 @@ def random_records(config: ConfigDict, n_image: int, multiple: int) -> Records:
         turn_pages=np.repeat(np.arange(n_rows), per_row), turn_numbers=np.arange(len(sizes)),
         row_starts=np.arange(0, len(sizes) + 1, per_row), dropped={},
     )  # fmt: skip
+    multiple = d.length_multiple or length
+    length = min(length, -(-int(plan.row_lengths.max()) // multiple) * multiple)
     batches, side = [], config.model.vision.image_size
     for _ in range(N_BATCHES):
         batch = rows.empty_batch(n_rows, length, pad)
@@ -100,13 +101,16 @@ def random_records(config: ConfigDict, n_image: int, multiple: int) -> Records:
     return Records(batches, vocab, image_token, pad, eos, f"random, rows of {length} positions")
 
 
-def one_row_per_question(batch: Arrays, pad: int) -> dict[str, np.ndarray]:
-    """The same records as LLaVA has them: each question in a row of its own, its image repeated."""
+def one_row_per_question(batch: Arrays, pad: int, multiple: int) -> dict[str, np.ndarray]:
+    """The same records as LLaVA has them: each question in a row of its own, its image repeated.
+
+    multiple: of which the rows' static length is one, the smallest that holds them.
+    """
     ids = batch["turn_ids"]
     taken = [(b, (ids[b] == 0) | (ids[b] == t)) for b in range(len(ids))
              for t in range(1, ids[b].max() + 1)]  # fmt: skip
     length = max(int(mask.sum()) for _, mask in taken)
-    out = rows.empty_batch(len(taken), -(-length // PAD_TO) * PAD_TO, pad)
+    out = rows.empty_batch(len(taken), -(-length // multiple) * multiple, pad)
     for row, (b, mask) in enumerate(taken):
         n = int(mask.sum())
         for key in out:

@@ -32,7 +32,7 @@ def text(results: Mapping[str, Any]) -> str:
         f"{s['parameters']:,} parameters, {s['dtype']}, vocabulary {s['vocabulary']}; records: "
         f"{results['records']}; weights: {results['weights']}",
         f"A step: {s['questions']} questions in {s['rows']} rows of {s['length']} positions "
-        f"({s['image_tokens']} of an image); {results['steps']} timed steps of each side, in turn",
+        f"({s['image_tokens']} of an image); {results['rounds']} rounds of two timed steps a side",
         "",
         *_table(results["training"], TRAINING),
         "",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from nota_jax.models.layers import matmul
+
 
 def chunked_cross_entropy(
     hidden: jax.Array,
@@ -30,36 +32,37 @@ def chunked_cross_entropy(
 
     Returns:
       fp32 scalars: the weighted sum of the cross-entropies, the sum of weights, and the summed
-      weights of positions whose most probable token is the target.
+      weights of positions where no token is more probable than the target.
     """
-    batch, length, width = hidden.shape
-    chunk = min(chunk, length)
+    weights = weights.astype(jnp.float32)
+    length = hidden.shape[1]
+    if chunk >= length:  # nothing to save by making the logits twice
+        sum_loss, n_correct = _one_chunk(hidden, head_kernel, targets, weights)
+        return sum_loss, jnp.sum(weights), n_correct
     padding = -length % chunk
 
     def to_chunks(x: jax.Array) -> jax.Array:
         x = jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2))
-        return x.reshape(batch, -1, chunk, *x.shape[2:]).swapaxes(0, 1)
-
-    @jax.checkpoint
-    def one_chunk(hidden, targets, weights):
-        logits = jnp.einsum(
-            "btd,dv->btv",
-            hidden,
-            head_kernel.astype(hidden.dtype),
-            preferred_element_type=jnp.float32,
-        )
-        # A comparison instead of a gather: it stays local where the vocabulary is sharded.
-        is_target = jnp.arange(logits.shape[-1]) == targets[..., None]
-        target_logit = jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1)
-        losses = jax.nn.logsumexp(logits, axis=-1) - target_logit
-        hits = jnp.argmax(logits, axis=-1) == targets
-        return jnp.sum(losses * weights), jnp.sum(jnp.where(hits, weights, 0.0))
+        return x.reshape(len(x), -1, chunk, *x.shape[2:]).swapaxes(0, 1)
 
     def body(sums, xs):
-        return jax.tree.map(jnp.add, sums, one_chunk(*xs)), None
+        hidden, targets, weights = xs
+        found = jax.checkpoint(_one_chunk)(hidden, head_kernel, targets, weights)
+        return jax.tree.map(jnp.add, sums, found), None
 
-    weights = weights.astype(jnp.float32)
     zeros = (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
     xs = (to_chunks(hidden), to_chunks(targets), to_chunks(weights))
     (sum_loss, n_correct), _ = jax.lax.scan(body, zeros, xs)
     return sum_loss, jnp.sum(weights), n_correct
+
+
+def _one_chunk(hidden, head_kernel, targets, weights) -> tuple[jax.Array, jax.Array]:
+    """Summed loss and hits of hidden [B, t, D]."""
+    logits = matmul(hidden, head_kernel, "float32")
+    # Comparisons instead of a gather and an argmax: they stay local where the vocabulary is
+    # sharded, and the maximum is the logsumexp's own.
+    is_target = jnp.arange(logits.shape[-1]) == targets[..., None]
+    target_logit = jnp.sum(jnp.where(is_target, logits, 0.0), axis=-1)
+    losses = jax.nn.logsumexp(logits, axis=-1) - target_logit
+    hits = target_logit >= jnp.max(logits, axis=-1)
+    return jnp.sum(losses * weights), jnp.sum(jnp.where(hits, weights, 0.0))

@@ -115,6 +115,7 @@ def pipeline_config(
         batch_size=d.batch_size,
         lengths=tuple(d.lengths),
         row_multiple=row_multiple,
+        length_multiple=d.length_multiple,
         template=d.template,
         turns_per_row=d.turns_per_row,
         subtasks=tuple(d.subtasks),

@@ -204,23 +204,37 @@ def test_subtasks_and_several_splits_are_mixed_as_asked(make):
     assert len(ids) == 10 and all(name.startswith("alignment-") for name in ids)
 
 
-def test_length_classes_are_whole_batches_and_rows_fit():
+@pytest.mark.parametrize("multiple", [0, 8])
+def test_length_classes_are_whole_batches_and_rows_fit(multiple):
     rng = np.random.default_rng(0)
     for n, batch in itertools.product((8, 9, 23, 100, 500), (1, 3, 8)):
         for low, high in ((10, 60), (10, 300), (250, 300)):
             needed = rng.integers(low, high, n)
-            classes = length_classes(needed, (300, 100, 50), batch)
+            classes = length_classes(needed, (300, 100, 50), batch, multiple)
             assert sorted(np.concatenate([*classes.values()])) == [*range(n)]
+            longest = max(classes)
             for length, members in classes.items():
                 assert (needed[members] <= length).all()
-                assert len(members) % batch == 0 or length == 300
-            assert not 0 < len(classes[300]) < batch
+                assert len(members) % batch == 0 or length == longest
+                if multiple:
+                    assert length - needed[members].max() < multiple
+            assert n < batch or len(classes[longest]) >= batch
 
 
 def test_a_row_goes_to_the_smallest_length_that_holds_it():
     classes = length_classes(np.array([10, 50, 51, 100, 101, 300]), (50, 100, 300), 1)
     assert {length: list(members) for length, members in classes.items()} == {
         50: [0, 1], 100: [2, 3], 300: [4, 5],
+    }  # fmt: skip
+
+
+def test_classes_that_shrink_to_the_same_length_become_one():
+    needed = np.array([40, 40, 40, 41, 90])  # two batches of two, and the rest moves up
+    assert {n: list(rows) for n, rows in length_classes(needed, (50, 100), 2, 8).items()} == {
+        40: [0, 1], 96: [2, 3, 4],
+    }  # fmt: skip
+    assert {n: list(rows) for n, rows in length_classes(needed[:3], (50, 100), 2, 8).items()} == {
+        40: [0, 1, 2],
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The benchmark compares like with like: same records, same losses, same answers, taking turns."""
 
+import itertools
 import json
 
 import numpy as np
@@ -28,7 +29,7 @@ def small(tmp_path):
 
 def test_rows_of_their_own_hold_the_same_records(small):
     batch = random_records(small, N_IMAGE, multiple=1).batches[0]
-    single = one_row_per_question(batch, pad=0)
+    single = one_row_per_question(batch, pad=0, multiple=8)
     assert len(batch["tokens"]) == 2 and len(single["tokens"]) == 12
     supervised = [(b["tokens"], b["targets"], b["weights"] > 0) for b in (batch, single)]
     (shared_tokens, shared_targets, a), (tokens, targets, b) = supervised
@@ -58,8 +59,9 @@ def test_sides_take_turns_and_the_first_round_is_not_timed():
     order = []
     sides = [bench.Side(n, lambda i, n=n: order.append((n, i)) or float(i)) for n in ("a", "b")]
     found, times = bench.alternate(sides, 2, say=lambda _: None)
-    assert order == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
-    assert found["a"] == [0.0, 1.0, 2.0] and len(times["a"]) == 2
+    turns = [[(n, 3 * round + k) for k in range(3)] for round in range(3) for n in ("a", "b")]
+    assert order == list(itertools.chain(*turns)) and bench.IN_TURN == 3
+    assert found["a"] == [float(i) for i in range(9)] and len(times["a"]) == 2
 
 
 def test_sides_that_compute_something_else_are_refused():
@@ -79,7 +81,7 @@ def test_answers_are_counted_as_the_same_only_if_they_are():
 def test_transformers_does_the_same_work(small, tmp_path):
     """Same weights, records, optimizer: three steps of equal losses, then equal answers."""
     settings = bench.Settings(
-        steps=2, peer="hf", decode=True, compiled=False, new_tokens=6, out=tmp_path / "out"
+        rounds=2, peer="hf", decode=True, compiled=False, new_tokens=6, out=tmp_path / "out"
     )
     results = bench.run(small, settings, say=lambda _: None)
     assert list(results["training"]) == [
@@ -100,7 +102,7 @@ def test_transformers_does_the_same_work(small, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--steps", "0"], "--steps and --new-tokens are at least 1"),
+        (["--rounds", "0"], "--rounds and --new-tokens are at least 1"),
         (["--config.data.batchsize=3"], "batch_size"),
         (["stray"], "'stray'"),
     ],

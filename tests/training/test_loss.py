@@ -75,3 +75,23 @@ def test_bf16_hidden_states_lose_nothing_behind_the_product(inputs):
     want = plain(*(x.astype(jnp.float32) for x in rounded), targets, weights)
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, want, rtol=1e-5)
+
+
+def test_a_bf16_heads_gradient_is_summed_in_its_own_dtype(inputs):
+    hidden, kernel, targets, weights = inputs
+    rounded = jnp.asarray(hidden).astype(jnp.bfloat16)
+
+    def loss(hidden, kernel, chunk):
+        return chunked_cross_entropy(hidden, kernel, targets, weights, chunk=chunk)[0]
+
+    def plain_rounded(hidden, kernel):
+        return plain(hidden.astype(jnp.float32), kernel.astype(jnp.bfloat16).astype(jnp.float32),
+                     targets, weights)  # fmt: skip
+
+    want = jax.grad(plain_rounded, (0, 1))(rounded, jnp.asarray(kernel))
+    for chunk in (8, 1000):
+        got = jax.grad(loss, (0, 1))(rounded, jnp.asarray(kernel), chunk)
+        assert [x.dtype for x in got] == [jnp.bfloat16, jnp.float32]
+        for a, b in zip(got, want, strict=True):
+            a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+            np.testing.assert_allclose(a, b, atol=0.01 * np.abs(b).max())

@@ -1,5 +1,7 @@
 """The training step: what moves, what does not, and that microbatches do not matter."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -77,6 +79,19 @@ def test_a_step_compiles_once_and_consumes_its_state(phase_2, nano_batch):
     step(after, nano_batch(4, seed=1))
     assert step._cache_size() == 1
     assert all(x.is_deleted() for x in jax.tree.leaves(start.trainable))
+
+
+def test_a_step_never_talks_to_the_host(phase_2, nano_batch):
+    fresh, step = phase_2
+    talk = re.compile(r"callback|infeed|outfeed|\b(send|recv)\(")
+    assert not talk.search(step.lower(fresh(), nano_batch(4)).compile().as_text())
+
+    def talkative(state, batch):
+        state, metrics = step(state, batch)
+        jax.debug.print("loss {}", metrics["loss"])
+        return state
+
+    assert talk.search(jax.jit(talkative).lower(fresh(), nano_batch(4)).compile().as_text())
 
 
 def test_the_callers_parameters_survive_a_step(nano_params, phase_2, nano_batch):
