@@ -91,7 +91,7 @@ def decode(record: bytes) -> Page:
 
 
 def part_of_split(split: str) -> str:
-    """ "test_style" of "extraction_test_style"."""
+    """The part in a split's name: "test_style" in "extraction_test_style"."""
     return split.partition("_")[2]
 
 

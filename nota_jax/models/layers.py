@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
@@ -64,6 +66,25 @@ def keep_rows(x: jax.Array) -> jax.Array:
     if not set(ROW_AXES) <= set(names):
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec(ROW_AXES))
+
+
+def row_blocks() -> int:
+    """Into how many parts the ambient mesh cuts the rows of a batch; 1 without one."""
+    sizes = dict(jax.sharding.get_abstract_mesh().shape)
+    return math.prod(sizes.get(axis, 1) for axis in ROW_AXES)
+
+
+def copy_for_row_blocks(kernel: jax.Array) -> jax.Array:
+    """kernel [D, V] → [`row_blocks`, D, V]: a copy beside each block of rows.
+
+    For a kernel that a loop reads.  One that is cut over the devices would be gathered anew at
+    every turn, and its gradient summed over the devices as often; a copy's gradient stays where it
+    is, and the sum over the copies comes once, behind the loop.  V stays cut over `tensor`.
+    """
+    copies = jnp.broadcast_to(kernel, (row_blocks(), *kernel.shape))
+    if len(copies) == 1:
+        return copies
+    return jax.lax.with_sharding_constraint(copies, PartitionSpec(ROW_AXES, None, "tensor"))
 
 
 def linear(config: NotaGPTConfig, size: int, name: str, *, use_bias: bool = True) -> nn.Dense:

@@ -85,17 +85,12 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, A
     Raises:
       UserError: a configuration that does not fit, a missing package, sides that disagree.
     """
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     if settings.peer:
         # Which no optimizer of PyTorch has: left out on both sides, so that losses stay equal.
         config = config.copy_and_resolve_references()
         config.optim.center_rules = ((r".*", False),)
-    records = records_of(config, batch_ways(mesh) * config.data.accumulation, say)
-    architecture = program.model_config(config, records.image_token, records.vocab)
-    model, shapes = NotaGPT(architecture), program.shapes_of(architecture)
-    phase = program.prepare(
-        program.train_config(config, (settings.rounds + 1) * IN_TURN, {}), model, shapes, mesh
-    )
+    records, phase = set_up(config, (settings.rounds + 1) * IN_TURN, say)
+    architecture, n_devices = phase.model.config, jax.device_count()
     params, weights = weights_of(config, phase, say)
 
     multiple = config.data.length_multiple or 1
@@ -118,21 +113,32 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, A
     }  # fmt: skip
     losses, times = alternate(sides, settings.rounds, say)
     results["losses"], results["loss_difference"] = losses, compare_losses(losses)
-    results["training"] = summaries(sides, times, mesh.size)
+    results["training"] = summaries(sides, times, n_devices)
     if settings.decode:
         asked = questions_of(records.batches[0], config.eval.batch_size)
-        sides = [decoding_side(model, params, asked, records, settings.new_tokens)]
+        sides = [decoding_side(phase.model, params, asked, records, settings.new_tokens)]
         if settings.peer:
             sides.append(
                 bench_peer.decoding_side(peer, asked, records.eos, records.pad, settings.new_tokens)
             )
         answers, times = alternate(sides, max(3, settings.rounds // 3), say)
-        results["decoding"] = summaries(sides, times, mesh.size)
+        results["decoding"] = summaries(sides, times, n_devices)
         results["decoded"] = compare_answers(answers, settings.new_tokens)
     bench_report.write(results, settings.out)
     say(bench_report.text(results))
     say(f"written: {settings.out}")
     return results
+
+
+def set_up(config: ConfigDict, total_steps: int, say: Say) -> tuple[Records, program.Program]:
+    """What is worked on, and the configured phase as it would train on all devices."""
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    records = records_of(config, batch_ways(mesh) * config.data.accumulation, say)
+    architecture = program.model_config(config, records.image_token, records.vocab)
+    recipe = program.train_config(config, total_steps, {})
+    return records, program.prepare(
+        recipe, NotaGPT(architecture), program.shapes_of(architecture), mesh
+    )
 
 
 def weights_of(config: ConfigDict, phase: program.Program, say: Say) -> tuple[Any, str]:

@@ -23,9 +23,8 @@ from ml_collections import ConfigDict
 
 from nota_jax.data.images import normalize
 from nota_jax.errors import UserError, exit_status
-from nota_jax.models.notagpt import NotaGPT
-from nota_jax.scaling import bench, bench_records
-from nota_jax.scaling.mesh import batch_ways, make_mesh, place_batch
+from nota_jax.scaling import bench
+from nota_jax.scaling.mesh import place_batch
 from nota_jax.training import program, rules
 from nota_jax.training import state as states
 from nota_jax.training.step import DEVICE_KEYS, loss_and_grads, sum_loss
@@ -77,12 +76,9 @@ def measure(config: ConfigDict, rounds: int) -> dict[str, Any]:
     """Seconds of each part, of the whole step, and of reading a batch; and the batch's shape."""
     if rounds < 3:
         raise UserError(f"--rounds is {rounds}: a median needs at least 3")
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    records = bench_records.records_of(config, batch_ways(mesh) * config.data.accumulation)
-    architecture = program.model_config(config, records.image_token, records.vocab)
-    model, shapes = NotaGPT(architecture), program.shapes_of(architecture)
-    phase = program.prepare(program.train_config(config, rounds + 2, {}), model, shapes, mesh)
+    records, phase = bench.set_up(config, rounds + 2, print)
     params, weights = bench.weights_of(config, phase, print)
+    mesh = next(iter(phase.shardings.values())).mesh
     batch = place_batch(mesh, {key: records.batches[0][key] for key in DEVICE_KEYS})
     runs = beginnings(phase, params, batch)
     for run in runs:

@@ -151,14 +151,17 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def largest_logits(text: str, vocabulary: int, shapes: dict[str, Any]) -> list[int]:
-    """The largest fp32 array over the vocabulary that a lowered step makes, parameters aside.
+    """The largest fp32 array over the vocabulary that a lowered step makes.
+
+    Parameters, and copies of one for each block of rows, are left aside.
 
     text: StableHLO, in which shapes are those of all devices together, as the model has them.
-    Returns its shape; of a chunked loss [B, chunk, V], of another [B, T, V].
+    Returns its shape; of a chunked loss [blocks, B / blocks, chunk, V], of another [B, T, V].
     """
     own = {leaf.shape for leaf in shapes.values()} | {leaf.shape[::-1] for leaf in shapes.values()}
     found = [tuple(map(int, dims.split("x"))) for dims in re.findall(r"tensor<([\dx]+)xf32>", text)]
-    over = {dims for dims in found if vocabulary in dims and len(dims) > 1 and dims not in own}
+    over = {dims for dims in found if vocabulary in dims and len(dims) > 1}
+    over = {dims for dims in over if dims not in own and dims[1:] not in own}
     return list(max(over, key=math.prod, default=()))
 
 

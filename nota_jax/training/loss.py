@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from nota_jax.models.layers import matmul
+from nota_jax.models.layers import copy_for_row_blocks, matmul
 
 
 def chunked_cross_entropy(
@@ -39,16 +39,20 @@ def chunked_cross_entropy(
     if chunk >= length:  # nothing to save by making the logits twice
         sum_loss, n_correct = _one_chunk(hidden, head_kernel, targets, weights)
         return sum_loss, jnp.sum(weights), n_correct
-    padding = -length % chunk
+    padding, kernels = -length % chunk, copy_for_row_blocks(head_kernel)
 
-    def to_chunks(x: jax.Array) -> jax.Array:
+    def to_chunks(x: jax.Array) -> jax.Array:  # [B, T, …] → [chunks, blocks, B / blocks, chunk, …]
         x = jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2))
-        return x.reshape(len(x), -1, chunk, *x.shape[2:]).swapaxes(0, 1)
+        x = x.reshape(len(kernels), len(x) // len(kernels), -1, chunk, *x.shape[2:])
+        return jnp.moveaxis(x, 2, 0)
+
+    @jax.checkpoint
+    def one_chunk(hidden, targets, weights):
+        sums = jax.vmap(_one_chunk)(hidden, kernels, targets, weights)
+        return jax.tree.map(jnp.sum, sums)
 
     def body(sums, xs):
-        hidden, targets, weights = xs
-        found = jax.checkpoint(_one_chunk)(hidden, head_kernel, targets, weights)
-        return jax.tree.map(jnp.add, sums, found), None
+        return jax.tree.map(jnp.add, sums, one_chunk(*xs)), None
 
     zeros = (jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
     xs = (to_chunks(hidden), to_chunks(targets), to_chunks(weights))

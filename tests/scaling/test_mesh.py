@@ -72,6 +72,12 @@ def test_parameters_are_cut_as_the_rules_say(sharded):
     }
 
 
+def test_the_head_is_gathered_once_however_many_chunks_the_loss_has(sharded):
+    found = sharded["collectives"]
+    assert found["mesh"][2] == found["mesh"][5] > 0
+    assert found["none"][2] < found["none"][5]
+
+
 def abstract(data, fsdp, tensor):
     return AbstractMesh((data, fsdp, tensor), mesh.AXES, axis_types=(AxisType.Auto,) * 3)
 

@@ -67,7 +67,7 @@ def test_a_planned_batch_is_the_pipelines(nano_batch, nano_config):
 
 def test_a_chunked_loss_makes_no_logits_of_the_whole_length(lowered, nano_config):
     vocabulary = nano_config.text.vocab_size
-    for chunk, largest in ((4, [ROWS, 4, vocabulary]), (LENGTH, [ROWS, LENGTH, vocabulary])):
+    for chunk, largest in ((4, [1, ROWS, 4, vocabulary]), (LENGTH, [ROWS, LENGTH, vocabulary])):
         phase, _, low = lowered(chunk)
         own = rules.flatten(phase.shapes)
         assert plan_compile.largest_logits(low.as_text(), vocabulary, own) == largest
@@ -92,12 +92,15 @@ def test_a_compiled_chunked_loss_makes_no_logits_of_the_whole_length():
         assert (ROWS * LENGTH * vocabulary in sizes) == (chunk == LENGTH)
 
 
-def test_counted_operations_are_the_mathematics_and_the_loss_twice(lowered, nano_config):
-    _, traced, _ = lowered(LENGTH, attention="reference")
+@pytest.mark.parametrize(("chunk", "again"), [(LENGTH, 0), (4, 1)])
+def test_counted_operations_are_the_mathematics_and_a_chunked_loss_twice(
+    lowered, nano_config, chunk, again
+):
+    _, traced, _ = lowered(chunk, attention="reference")
     trains = {"vision_tower": False, "multi_modal_projector": True, "language_model": True}
     asked = flops.step_flops(nano_config, ROWS, LENGTH, trains)
     text, width = nano_config.text, nano_config.text.hidden_size
-    head = 2 * LENGTH * width * text.vocab_size  # made again in the backward pass
+    head = again * 2 * LENGTH * width * text.vocab_size  # made again in the backward pass
     # step_flops leaves out that the connector's second map hands a gradient to its first.
     inside = 2 * nano_config.vision.num_patches * width**2
     done = flops.traced_flops(traced.jaxpr)
