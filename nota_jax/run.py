@@ -244,7 +244,7 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
         train_config(config, config.steps or batches.total_steps, as_json(config)),
         run.model,
         run.shapes,
-        starting_weights(run, say),
+        lambda to: starting_weights(run, say)(to),  # a run that goes on has its own
         batches,
         mesh,
         run.directory,

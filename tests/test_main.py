@@ -1,5 +1,9 @@
 """The command line: what it refuses, and how."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from configs import common, phase1, phase2, phase3
@@ -75,3 +79,16 @@ def test_the_papers_epochs_and_learning_rates():
     one, two = phase1.get_config("7b"), phase2.get_config("7b")
     assert (one.epochs, one.optim.learning_rate) == (10, 2e-4)
     assert (two.epochs, two.optim.learning_rate) == (3, 2e-5)
+
+
+def test_compiled_programs_are_kept_on_disk(tmp_path):
+    """A run that continues finds them, where the user's cache is."""
+    code = (
+        "from nota_jax import main; main.quiet()\n"
+        "import jax; jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)\n"
+        "jax.jit(lambda x: x * 2 + 1)(3.0)"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMPILATION")}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+    assert list((tmp_path / "nota_jax" / "xla").iterdir())

@@ -70,6 +70,7 @@ def test_a_finished_run_does_not_train_again_and_keeps_its_answers(folder):
     prepared = run.prepare(config, said.append)
     outcome = run.train(prepared, said.append)
     assert not outcome.report and any("resuming behind step 3 of 3" in line for line in said)
+    assert not any(line.startswith("weights: ") for line in said)  # nor asks where it began
     before = run.evaluate_run(prepared, None, said.append)
     assert any("answers are already in" in line for line in said)
     saved = json.loads((folder / "phase2/evaluation_train/evaluation.json").read_text())
