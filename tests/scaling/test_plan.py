@@ -5,7 +5,9 @@ import json
 import math
 import re
 import signal
+import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -312,6 +314,21 @@ def test_a_compiler_without_end_becomes_a_sentence(monkeypatch):
     monkeypatch.setattr(plan, "TIMEOUT_S", 0.5)
     with pytest.raises(UserError, match="no answer after"):
         plan.compile_apart(job(), dying("import time; time.sleep(60)"))
+
+
+def test_a_compiler_ends_with_the_process_that_asked_it(tmp_path):
+    """Else a killed plan would hold libtpu's lock until its compiler is done."""
+    worker = (
+        "import time; from nota_jax.scaling import plan_compile as p; p._end_with_parent();"
+        f"open({str(tmp_path / 'up')!r}, 'w').close(); time.sleep(60)"
+    )
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}])"
+    asking = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE)
+    while not (tmp_path / "up").exists():
+        assert asking.poll() is None
+        time.sleep(0.1)
+    asking.kill()
+    asking.communicate(timeout=20)  # the worker holds the other end of the pipe until it ends
 
 
 def test_a_mistake_that_only_the_worker_sees_stays_a_sentence(tmp_path):
