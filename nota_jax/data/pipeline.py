@@ -12,6 +12,7 @@ every process has the same static shape at every step and padding stays small.
 from __future__ import annotations
 
 import argparse
+import collections
 import hashlib
 import math
 import sys
@@ -89,16 +90,20 @@ class Pipeline:
             )
         local = self.rows_per_batch // process_count
         self._process = slice(local * process_index, local * (process_index + 1))
-        classes = length_classes(
-            plan.row_lengths, config.lengths, self.rows_per_batch, config.length_multiple
-        )
-        self.steps_by_length = {n: len(r) // self.rows_per_batch for n, r in classes.items()}
+        classes = length_classes(plan.row_lengths, config.lengths, self.rows_per_batch)
+        self._static = {
+            n: shrunk(n, plan.row_lengths[members], config.length_multiple)
+            for n, members in classes.items()
+        }
+        self.steps_by_length: dict[int, int] = collections.Counter()
+        for n, members in classes.items():
+            self.steps_by_length[self._static[n]] += len(members) // self.rows_per_batch
         self.steps_per_epoch = sum(self.steps_by_length.values())
         self.total_steps = None if epochs is None else max(1, round(epochs * self.steps_per_epoch))
         self._dataset = self._batches(classes).map_with_index(self._load)
 
     def _batches(self, classes: dict[int, np.ndarray]) -> grain.MapDataset:
-        """Global batches as (T, row numbers), in the order of training."""
+        """Global batches as (length class, row numbers), in the order of training."""
         parts = [
             grain.MapDataset.source(members)
             .shuffle(_derived_seed(self.seed, length))
@@ -112,7 +117,7 @@ class Pipeline:
 
     def _load(self, step: int, batch: tuple[int, np.ndarray]) -> dict[str, Any]:
         """This process's part of a global batch."""
-        length, chosen = batch[0], batch[1][self._process]
+        length, chosen = self._static[batch[0]], batch[1][self._process]
         shifts = self._shifts(step, len(batch[1]))[self._process]
         size = self.config.image_size
         arrays = rows.empty_batch(len(chosen), length, self._pad_id)
@@ -142,7 +147,7 @@ class Pipeline:
 
     def _identity(self) -> dict[str, Any]:
         """What has to be the same for a saved position to mean the same batches."""
-        lengths = sorted(self.steps_by_length)  # the shuffle of a length's rows is seeded by it
+        lengths = sorted(self.config.lengths)
         return {
             "rows": self.plan.fingerprint, "rows_per_batch": self.rows_per_batch,
             "lengths": lengths, "seed": self.seed, "jitter": self.config.jitter,
@@ -161,7 +166,7 @@ class Pipeline:
             "rows_per_batch": self.rows_per_batch,
             "questions_per_batch": round(self.rows_per_batch * plan.n_turns / plan.n_rows, 1),
             "steps_per_epoch": self.steps_per_epoch,
-            "steps_by_length": self.steps_by_length,
+            "steps_by_length": dict(self.steps_by_length),
             "padding_share": round(1 - used / held, 3),
         }
 
@@ -243,21 +248,12 @@ def make_pipeline(
     return Pipeline(pages, plan, tok, config, process_index, process_count, seed, epochs)
 
 
-def length_classes(
-    needed: np.ndarray, lengths: Sequence[int], batch: int, multiple: int = 0
-) -> dict[int, np.ndarray]:
-    """Which rows get which static length: {T: row numbers}, lengths without rows left out.
+def length_classes(needed: np.ndarray, lengths: Sequence[int], batch: int) -> dict[int, np.ndarray]:
+    """Which rows get which static length: {T: row numbers}.
 
     Every class but the largest is a whole number of batches: the longest rows beyond that move
     one class up.  If then the largest class has rows, but fewer than a batch, a batch of the next
     smaller class joins it, so that no row is left out in every epoch.
-
-    Args:
-      needed: int [rows], what each row holds.
-      lengths: the most that a row of each class may hold.
-      batch: rows of a batch.
-      multiple: T is the longest row of its class, rounded up to a multiple of this, and at most
-        the class's own length; 0: it is that length.
     """
     lengths = sorted(set(lengths))
     by_need = np.argsort(needed, kind="stable")
@@ -269,13 +265,18 @@ def length_classes(
     if ends and 0 < len(by_need) - ends[-1] < batch and ends[-1] >= batch:
         ends[-1] -= batch
         ends = [min(end, ends[-1]) for end in ends]
-    classes: dict[int, np.ndarray] = {}
-    for length, part in zip(lengths, np.split(by_need, ends), strict=True):
-        if multiple and len(part):
-            length = min(length, -(-int(needed[part[-1]]) // multiple) * multiple)
-        if len(part):  # two classes may shrink to the same length
-            classes[length] = np.sort(np.concatenate([classes.get(length, part[:0]), part]))
-    return classes
+    parts = np.split(by_need, ends)
+    return {n: np.sort(part) for n, part in zip(lengths, parts, strict=True)}
+
+
+def shrunk(length: int, needed: np.ndarray, multiple: int) -> int:
+    """The static length of a class of rows: the longest of them, rounded up to a multiple.
+
+    At most the class's own `length`, which it stays where `multiple` is 0 or there are no rows.
+    """
+    if not multiple or not len(needed):
+        return length
+    return min(length, -(-int(needed.max()) // multiple) * multiple)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from nota_jax.data import rows, storage
 from nota_jax.data.chat import image_token_id
-from nota_jax.data.pipeline import batch_rows, make_pipeline
+from nota_jax.data.pipeline import batch_rows, make_pipeline, shrunk
 from nota_jax.data.tokenizer import load_tokenizer
 from nota_jax.errors import UserError
 from nota_jax.scaling import plan_work
@@ -89,8 +89,7 @@ def random_records(config: ConfigDict, n_image: int, multiple: int) -> Records:
         turn_pages=np.repeat(np.arange(n_rows), per_row), turn_numbers=np.arange(len(sizes)),
         row_starts=np.arange(0, len(sizes) + 1, per_row), dropped={},
     )  # fmt: skip
-    multiple = d.length_multiple or length
-    length = min(length, -(-int(plan.row_lengths.max()) // multiple) * multiple)
+    length = shrunk(length, plan.row_lengths, d.length_multiple)
     batches, side = [], config.model.vision.image_size
     for _ in range(N_BATCHES):
         batch = rows.empty_batch(n_rows, length, pad)

@@ -7,6 +7,7 @@ are not, the figures below do; the number of records is NOTA's in either case.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from nota_jax.data import rows, storage
-from nota_jax.data.pipeline import length_classes
+from nota_jax.data.pipeline import length_classes, shrunk
 from nota_jax.data.reader import PageReader
 from nota_jax.data.tokenizer import load_tokenizer
 from nota_jax.models.config import ConnectorConfig, VisionConfig
@@ -75,9 +76,12 @@ def work_of(config: ConfigDict, say: Callable[[str], None] = print) -> Work:
             shares=tuple(sorted(d.shares.items())),
         ),
     )
-    classes = length_classes(plan.row_lengths, lengths, 1, d.length_multiple)
-    shares = {n: len(members) / plan.n_rows for n, members in classes.items()}
-    return Work(questions, plan.n_turns / plan.n_rows, shares, f"measured on {d.dir}")
+    shares: dict[int, float] = Counter()
+    for n, members in length_classes(plan.row_lengths, lengths, 1).items():
+        if len(members):
+            static = shrunk(n, plan.row_lengths[members], d.length_multiple)
+            shares[static] += len(members) / plan.n_rows
+    return Work(questions, plan.n_turns / plan.n_rows, dict(shares), f"measured on {d.dir}")
 
 
 def only_longest(work: Work) -> Work:

@@ -10,7 +10,13 @@ import pytest
 from make_dataset import SUBTASKS, make_page, write_dataset
 
 from nota_jax.data import chat, images, pipeline, storage
-from nota_jax.data.pipeline import PipelineConfig, eval_questions, length_classes, make_pipeline
+from nota_jax.data.pipeline import (
+    PipelineConfig,
+    eval_questions,
+    length_classes,
+    make_pipeline,
+    shrunk,
+)
 from nota_jax.data.reader import PageReader, texts
 from nota_jax.data.tokenizer import train_bpe
 from nota_jax.errors import UserError
@@ -204,21 +210,17 @@ def test_subtasks_and_several_splits_are_mixed_as_asked(make):
     assert len(ids) == 10 and all(name.startswith("alignment-") for name in ids)
 
 
-@pytest.mark.parametrize("multiple", [0, 8])
-def test_length_classes_are_whole_batches_and_rows_fit(multiple):
+def test_length_classes_are_whole_batches_and_rows_fit():
     rng = np.random.default_rng(0)
     for n, batch in itertools.product((8, 9, 23, 100, 500), (1, 3, 8)):
         for low, high in ((10, 60), (10, 300), (250, 300)):
             needed = rng.integers(low, high, n)
-            classes = length_classes(needed, (300, 100, 50), batch, multiple)
+            classes = length_classes(needed, (300, 100, 50), batch)
             assert sorted(np.concatenate([*classes.values()])) == [*range(n)]
-            longest = max(classes)
             for length, members in classes.items():
                 assert (needed[members] <= length).all()
-                assert len(members) % batch == 0 or length == longest
-                if multiple:
-                    assert length - needed[members].max() < multiple
-            assert n < batch or len(classes[longest]) >= batch
+                assert len(members) % batch == 0 or length == 300
+            assert not 0 < len(classes[300]) < batch
 
 
 def test_a_row_goes_to_the_smallest_length_that_holds_it():
@@ -228,14 +230,22 @@ def test_a_row_goes_to_the_smallest_length_that_holds_it():
     }  # fmt: skip
 
 
-def test_classes_that_shrink_to_the_same_length_become_one():
-    needed = np.array([40, 40, 40, 41, 90])  # two batches of two, and the rest moves up
-    assert {n: list(rows) for n, rows in length_classes(needed, (50, 100), 2, 8).items()} == {
-        40: [0, 1], 96: [2, 3, 4],
-    }  # fmt: skip
-    assert {n: list(rows) for n, rows in length_classes(needed[:3], (50, 100), 2, 8).items()} == {
-        40: [0, 1, 2],
-    }  # fmt: skip
+def test_a_length_shrinks_to_its_longest_row():
+    needed = np.array([17, 40, 33])
+    assert [shrunk(50, needed, multiple) for multiple in (0, 1, 8, 16, 32)] == [50, 40, 40, 48, 50]
+    assert shrunk(50, needed[:0], 8) == 50
+
+
+def test_shrunken_rows_are_the_same_rows_with_less_padding(make):
+    plain, shrunken = make(), make(length_multiple=8)
+    assert sum(shrunken.steps_by_length.values()) == plain.steps_per_epoch
+    assert shrunken.report()["padding_share"] < plain.report()["padding_share"]
+    for a, b in itertools.islice(zip(plain, shrunken, strict=False), plain.steps_per_epoch):
+        length = b["tokens"].shape[1]
+        assert a["ids"] == b["ids"] and length in shrunken.steps_by_length
+        for name in ("tokens", "turn_ids", "positions", "targets", "weights"):
+            np.testing.assert_array_equal(a[name][:, :length], b[name])
+        assert (a["turn_ids"][:, length:] == -1).all()
 
 
 def test_too_small_a_split_says_what_to_lower(make):
