@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,18 +85,32 @@ def generate(
             f"the prefix holds {n_image.min()} to {n_image.max()} image tokens; this model's "
             f"images take {config.num_image_tokens}"
         )
-    padding = -turn_tokens.shape[2] % TURN_BUCKET
     sampling = None
     if temperature:
         sampling = np.float32(temperature), None if top_p == 1 else np.float32(top_p), rng
-    turn_tokens = np.pad(turn_tokens, ((0, 0), (0, 0), (0, padding)))
-    batch = pixels, prefix_tokens, turn_tokens, turn_lengths
+    batch = pixels, prefix_tokens, _padded(turn_tokens), turn_lengths
     if place is not None:
         batch = tuple(map(place, batch))
     answers = _generate(
         model, params, *batch, sampling, max_new_tokens=max_new_tokens, eos_ids=tuple(eos_ids)
     )
     return Answers(*map(_whole, answers))
+
+
+def trace(
+    model: NotaGPT, params: Params, pixels: jax.Array, prefix_tokens: np.ndarray,
+    turn_tokens: np.ndarray, turn_lengths: np.ndarray, *, max_new_tokens: int,
+    eos_ids: tuple[int, ...],
+) -> Any:  # fmt: skip
+    """The program that `generate` would run for the same arguments, greedily; nothing is run."""
+    return _generate.trace(
+        model, params, pixels, prefix_tokens, _padded(turn_tokens), turn_lengths, None,
+        max_new_tokens=max_new_tokens, eos_ids=eos_ids,
+    ).jaxpr  # fmt: skip
+
+
+def _padded(turn_tokens: np.ndarray) -> np.ndarray:
+    return np.pad(turn_tokens, ((0, 0), (0, 0), (0, -turn_tokens.shape[2] % TURN_BUCKET)))
 
 
 def _whole(x: jax.Array) -> np.ndarray:

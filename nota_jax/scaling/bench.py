@@ -116,7 +116,13 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, A
     results["training"] = summaries(sides, times, n_devices)
     if settings.decode:
         asked = questions_of(records.batches[0], config.eval.batch_size)
-        sides = [decoding_side(phase.model, params, asked, records, settings.new_tokens)]
+        sides = [
+            decoding_side(name, phase.model, params, questions, records.eos, settings.new_tokens)
+            for name, questions in (
+                ("us: each image read once", asked),
+                ("us: an image per question", asked.apart()),
+            )
+        ]
         if settings.peer:
             sides.append(
                 bench_peer.decoding_side(peer, asked, records.eos, records.pad, settings.new_tokens)
@@ -197,23 +203,28 @@ def work_of(batches: Sequence[Arrays]) -> dict[str, Any]:
 
 
 def decoding_side(
-    model: NotaGPT, params: Any, asked: Asked, records: Records, new_tokens: int
+    name: str, model: NotaGPT, params: Any, asked: Asked, eos: int, new_tokens: int
 ) -> Side:
-    """Greedy answers, each image read once."""
+    """Greedy answers; "flops_done" are those of reading images and questions, and of one token."""
     pixels = normalize(asked.images)
     prefix = np.tile(asked.prefix, (len(asked.images), 1))
 
     def answer(_: int) -> list[list[int]]:
         found = decode.generate(
             model, params, pixels, prefix, asked.turns, asked.lengths,
-            max_new_tokens=new_tokens, eos_ids=(records.eos,),
+            max_new_tokens=new_tokens, eos_ids=(eos,),
         )  # fmt: skip
         return [
             found.tokens[b, q, : found.lengths[b, q]].tolist()
             for b, q in zip(*np.nonzero(asked.lengths), strict=True)
         ]
 
-    return Side("us: each image read once", answer, {"questions": int((asked.lengths > 0).sum())})
+    traced = decode.trace(
+        model, params, pixels, prefix, asked.turns, asked.lengths,
+        max_new_tokens=new_tokens, eos_ids=(eos,),
+    )  # fmt: skip
+    about = {"questions": int((asked.lengths > 0).sum()), "flops_done": traced_flops(traced)}
+    return Side(name, answer, about)
 
 
 def alternate(

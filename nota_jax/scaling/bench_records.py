@@ -128,6 +128,14 @@ class Asked:
     turns: np.ndarray
     lengths: np.ndarray
 
+    def apart(self) -> Asked:
+        """Each question with an image of its own, in the same order."""
+        images, places = np.nonzero(self.lengths)
+        return Asked(
+            self.images[images], self.prefix, self.turns[images, places][:, None],
+            self.lengths[images, places][:, None],
+        )  # fmt: skip
+
 
 def questions_of(batch: Arrays, n_images: int) -> Asked:
     """The questions of a batch's first rows, up to where their answers start."""

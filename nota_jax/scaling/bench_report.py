@@ -81,7 +81,7 @@ TRAINING = {
 DECODING = {
     name: TRAINING[name]
     for name in (
-        "s a step", "quartiles", "processor s", "questions/s", "time, × first",
+        "s a step", "quartiles", "processor s", "questions/s", "GFLOP done", "time, × first",
         "processor, × first",
     )
 }  # fmt: skip

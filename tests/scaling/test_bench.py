@@ -92,6 +92,8 @@ def test_transformers_does_the_same_work(small, tmp_path):
     losses = results["losses"]["us: shared rows"]
     assert losses[0] != losses[-1]  # it trained
     assert results["decoded"]["same"] == results["decoded"]["questions"] == 12
+    shared, single, peers = results["decoding"].values()
+    assert single["flops_done"] > shared["flops_done"] and "flops_done" not in peers
     shared, single = list(results["training"].values())[:2]
     assert single["flops_done"] > 1.2 * shared["flops_done"]
     assert single["questions"] == shared["questions"]
