@@ -18,6 +18,7 @@ import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend first)
+from matplotlib import ticker  # noqa: E402
 
 GIB = 2**30
 Plan = Mapping[str, Any]
@@ -214,6 +215,7 @@ def scaling_chart(plans: Sequence[Plan], title: str, path: Path) -> None:
         ticks = sorted({plan["devices"] for plan in plans})
         axis.set_xticks(ticks, [str(n) for n in ticks])
         axis.minorticks_off()
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize="small")
