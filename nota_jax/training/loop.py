@@ -112,9 +112,10 @@ def train(
                     f"{run_dir} holds parameters that no training wrote (a conversion?) and that "
                     f"this run would overwrite: start *from* it, and choose another run_dir"
                 )
-            _write_json(run_dir / "config.json", config.record, main)
             params = load(shardings)
             checkpoint.check_shapes(params, shapes, "the parameters to start from do not fit")
+            # Behind what may fail, and before the base, which it marks as a run's.
+            _write_json(run_dir / "config.json", config.record, main)
             base = checkpoint.save_base(run_dir, rules.split(params, trainable)[1])
             rng = jax.random.key(config.seed)
             state = states.create(params, trainable, optimizer, rng, shardings)

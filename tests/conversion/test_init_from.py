@@ -107,7 +107,8 @@ def test_what_is_no_place_to_start_from_is_refused(start):
     for where, words in (("nowhere", "is not there"), ("tunes", "holds neither base/")):
         config.init_from = str(folder / where)
         with pytest.raises(UserError, match=words):
-            run.starting_weights(run.prepare(config, quiet), quiet)
+            run.train(run.prepare(config, quiet), quiet)
+        assert not (Path(config.run_dir) / "config.json").exists()  # no run has begun there
 
 
 ON_A_MESH = """
