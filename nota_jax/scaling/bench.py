@@ -161,10 +161,11 @@ def training_side(
     name: str, phase: program.Program, params: Any, batches: Sequence[Arrays]
 ) -> Side:
     """Our training step over the batches in turn; it starts from its own copy of the weights."""
-    mesh = next(iter(phase.shardings.values())).mesh
     rng = jax.random.key(phase.config.seed)
     state = states.create(params, phase.trainable, phase.optimizer, rng, phase.shardings)
-    placed = [place_batch(mesh, {key: batch[key] for key in DEVICE_KEYS}) for batch in batches]
+    placed = [
+        place_batch(phase.mesh, {key: batch[key] for key in DEVICE_KEYS}) for batch in batches
+    ]
     step, steps = phase.step(state), {}
     for batch in placed:  # one row per question: as many rows as there are questions
         if batch["tokens"].shape not in steps:

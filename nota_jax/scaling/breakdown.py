@@ -78,8 +78,7 @@ def measure(config: ConfigDict, rounds: int) -> dict[str, Any]:
         raise UserError(f"--rounds is {rounds}: a median needs at least 3")
     records, phase = bench.set_up(config, rounds + 2, print)
     params, weights = bench.weights_of(config, phase, print)
-    mesh = next(iter(phase.shardings.values())).mesh
-    batch = place_batch(mesh, {key: records.batches[0][key] for key in DEVICE_KEYS})
+    batch = place_batch(phase.mesh, {key: records.batches[0][key] for key in DEVICE_KEYS})
     runs = beginnings(phase, params, batch)
     for run in runs:
         run()  # compiles

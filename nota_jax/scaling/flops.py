@@ -105,11 +105,6 @@ def _operations(jaxpr: Any) -> float:
             left = equation.invars[0].aval.shape
             depth = math.prod(left[axis] for axis in contracted)
             total += 2 * math.prod(equation.outvars[0].aval.shape) * depth
-        elif name == "conv_general_dilated":
-            kernel = equation.invars[1].aval.shape
-            outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-            per_output = math.prod(kernel) // outputs
-            total += 2 * math.prod(equation.outvars[0].aval.shape) * per_output
         inner = [_operations(sub) for sub in _inner(equation)]
         if name == "cond":
             total += max(inner)

@@ -155,6 +155,10 @@ class Program:
     shardings: Mapping[str, NamedSharding]
     optimizer: optax.GradientTransformation
 
+    @property
+    def mesh(self) -> Mesh:
+        return next(iter(self.shardings.values())).mesh
+
     def abstract_state(self, platform: str | None = None) -> states.TrainState:
         """Shapes, dtypes and places of the whole state; platform: None for this process's."""
         chosen, rest = rules.split(self.shapes, self.trainable)
