@@ -6,7 +6,7 @@
 DIR holds config.json and safetensors (one file, or shards with their index).  A LLaVA of the
 original repository without its vision tower takes `--clip DIR` beside `--llava`.  CKPT gets
 
-    base/               the parameters, as `nota_jax.training.checkpoint` reads them
+    base/               the parameters, as `nota_jax.checkpoint.checkpoint` reads them
     architecture.json   what decides the model's numbers
     conversion.json     where everything came from, what was left out, what was initialised
     tokenizer files     with <image> and <pad>
@@ -29,12 +29,13 @@ from transformers import PreTrainedTokenizerBase
 
 import nota_jax
 from conversion import architecture, names, plan, shards
-from nota_jax.data.chat import image_token_id
-from nota_jax.data.tokenizer import load_tokenizer, save_tokenizer
+from nota_jax.checkpoint import streams
+from nota_jax.data.feed.chat import image_token_id
+from nota_jax.data.feed.tokenizer import load_tokenizer, save_tokenizer
+from nota_jax.environment import quiet
 from nota_jax.errors import UserError, exit_status
-from nota_jax.main import quiet
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.training import rules, streams
+from nota_jax.params import count_params, human_bytes, unflatten
 
 Say = Callable[[str], None]
 
@@ -154,7 +155,7 @@ def load(
             parameter.form.shape, shardings[path], parameter.read, dtype=parameter.form.dtype
         )
 
-    return rules.unflatten({path: place(path, p) for path, p in reading.plan.parameters.items()})
+    return unflatten({path: place(path, p) for path, p in reading.plan.parameters.items()})
 
 
 def report(reading: Reading) -> str:
@@ -164,9 +165,9 @@ def report(reading: Reading) -> str:
         f"layout {source.layout}: {len(source.tensors)} tensors in {source.folder}"
         for source in reading.sources
     ]
-    count = rules.count(done.shapes)
+    count = count_params(done.shapes)
     lines.append(f"{len(done.parameters)} parameters, {count:,} numbers, "
-                 f"{rules.human_bytes(plan.n_bytes(done))}")  # fmt: skip
+                 f"{human_bytes(plan.n_bytes(done))}")  # fmt: skip
     lines += [f"left out: {line}" for line in _grouped(done.left_out)]
     lines += [f"initialised: {line}" for line in _grouped(done.initialised)]
     if reading.tokenizer is None:

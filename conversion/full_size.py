@@ -28,7 +28,7 @@ from conversion import architecture, from_hf, names, shards
 from nota_jax.errors import UserError, exit_status
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
-from nota_jax.training import rules
+from nota_jax.params import flatten, human_bytes
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 SMALL_VOCABULARY = 1024  # where the size leaves it to its tokenizer
@@ -44,7 +44,7 @@ def config_of(size: str) -> NotaGPTConfig:
 
 def make(folder: Path, config: NotaGPTConfig, n_shards: int) -> int:
     """Writes the random checkpoint; returns its number of parameters."""
-    shapes = rules.flatten(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+    shapes = flatten(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
     forms = {}
     for path, leaf in shapes.items():
         for name, slot in names.sources(path, leaf.shape[0], "legacy"):
@@ -75,7 +75,7 @@ def timed(what: str, *argv: str) -> None:
     if os.waitstatus_to_exitcode(status):
         raise UserError(f"{' '.join(argv)} failed")
     peak = usage.ru_maxrss * 1024  # Linux counts KiB
-    say(what, start, f"peak resident memory {rules.human_bytes(peak)}")
+    say(what, start, f"peak resident memory {human_bytes(peak)}")
 
 
 def say(what: str, start: float, more: str) -> None:

@@ -20,9 +20,10 @@ import numpy as np
 from conversion import names
 from conversion.names import LeftOut, Slot, Transform
 from conversion.shards import DTYPES, Tensor, refuse
+from nota_jax.checkpoint import streams
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
-from nota_jax.training import rules, streams
+from nota_jax.params import Tree, flatten, unflatten
 
 EMBEDDING = "language_model/model/embed_tokens/embedding"
 HEAD = "language_model/lm_head/kernel"
@@ -115,7 +116,7 @@ class Fresh:
     def _values(self) -> np.ndarray:
         def connector(rng):
             # Nothing but the connector is asked for, so XLA never makes the rest.
-            return rules.flatten(init_params(self.config, rng))[self.path]
+            return flatten(init_params(self.config, rng))[self.path]
 
         return np.asarray(jax.jit(connector)(jax.random.key(0))).astype(self.form.dtype)
 
@@ -135,8 +136,8 @@ class Plan:
     initialised: list[tuple[str, str]] = field(default_factory=list)
 
     @property
-    def shapes(self) -> rules.Tree:
-        return rules.unflatten({path: p.form for path, p in self.parameters.items()})
+    def shapes(self) -> Tree:
+        return unflatten({path: p.form for path, p in self.parameters.items()})
 
     def blocks(self) -> Iterator[streams.Block]:
         for parameter in self.parameters.values():
@@ -151,7 +152,7 @@ def make(sources: Sequence[Source], config: NotaGPTConfig, vocab_size: int) -> P
     Raises:
       UserError: that lists every unknown, missing, surplus or misshapen tensor.
     """
-    shapes = rules.flatten(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+    shapes = flatten(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
     problems: list[str] = []
     left_out: list[tuple[str, str]] = []
     found: dict[str, dict[int | None, tuple[Tensor, Transform]]] = {}

@@ -25,13 +25,13 @@ from tokenizers import Tokenizer, processors
 from transformers import PreTrainedTokenizerBase
 
 from conversion import architecture, card, from_hf, names, plan, shards
-from nota_jax.data.chat import CHAT_TEMPLATE, IMAGE, image_token_id
-from nota_jax.data.images import IMAGE_MEAN, IMAGE_STD
-from nota_jax.data.tokenizer import load_tokenizer, save_tokenizer
+from nota_jax.checkpoint import checkpoint, streams
+from nota_jax.data.feed.chat import CHAT_TEMPLATE, IMAGE, image_token_id
+from nota_jax.data.feed.images import IMAGE_MEAN, IMAGE_STD
+from nota_jax.data.feed.tokenizer import load_tokenizer, save_tokenizer
 from nota_jax.errors import UserError, exit_status
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
-from nota_jax.training import checkpoint, streams
 
 Say = Callable[[str], None]
 

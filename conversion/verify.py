@@ -26,13 +26,14 @@ import numpy as np
 from PIL import Image
 
 from conversion import from_hf, shards, to_hf
-from nota_jax.data import chat, images
-from nota_jax.data.tokenizer import load_tokenizer
+from nota_jax.checkpoint import checkpoint
+from nota_jax.data.feed import chat, images
+from nota_jax.data.feed.tokenizer import load_tokenizer
 from nota_jax.errors import UserError, exit_status
 from nota_jax.models import decode
 from nota_jax.models.notagpt import NotaGPT, init_params
-from nota_jax.notation import abc_reader, engrave
-from nota_jax.training import checkpoint
+from nota_jax.notation.abc import reader
+from nota_jax.notation.engraving import engrave
 
 TEMPLATE = "mistral_instruct"
 QUESTION = "What is the key of this tune?"
@@ -105,7 +106,7 @@ def _pngs(pictures: Sequence[Path]) -> list[tuple[str, bytes]]:
     """(name, encoded picture) of the files, or of two engraved tunes."""
     if not pictures:
         return [
-            (f"engraved tune {i}", engrave.engrave(abc_reader.parse(text)).png)
+            (f"engraved tune {i}", engrave.engrave(reader.parse(text)).png)
             for i, text in enumerate(TUNES, 1)
         ]
     for path in pictures:

@@ -12,7 +12,6 @@ What is missing (dataset, tokenizer) is made first; an interrupted run goes on w
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import runpy
 import sys
@@ -20,9 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import flags, logging
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from nota_jax.environment import quiet
 from nota_jax.errors import UserError, exit_status
 
 MODES = ("train", "evaluate", "plan")
@@ -44,18 +44,18 @@ def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bo
     """True where training was stopped on request; then there is no evaluation."""
     # Imported late, so that a mistake on the command line is answered at once.
     if mode == "plan":
-        from nota_jax.scaling import plan
+        from nota_jax.plan import verdict
 
         out = Path(plan_flags["out"] or Path(config.run_dir) / "plan")
-        plan.run(config, plan.Settings(plan_flags["target"], plan_flags["fit"], out))
+        verdict.run(config, verdict.Settings(plan_flags["target"], plan_flags["fit"], out))
         return False
 
     from nota_jax import run
-    from nota_jax.scaling import distributed
+    from nota_jax.parallel import processes
 
     interrupted = None
-    with distributed.together() as cluster:
-        say = print if distributed.is_main() else _silent
+    with processes.together() as cluster:
+        say = print if processes.is_main() else _silent
         if cluster:
             say(str(cluster))
         prepared = run.prepare(config, say)
@@ -153,18 +153,6 @@ def _paths(config: ConfigDict, prefix: str = "") -> list[str]:
         nested = isinstance(value, ConfigDict)
         paths += _paths(value, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
     return paths
-
-
-def quiet() -> None:
-    """Leaves the terminal to our own lines: third-party chatter starts at warnings."""
-    logging.set_verbosity(logging.ERROR)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    # Compiled programs are kept, so that a run that continues does not compile again.
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nota_jax" / "xla"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "2")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nota_jax.environment import quiet
 from nota_jax.errors import exit_status
 from nota_jax.evaluation.report import aligned
-from nota_jax.main import quiet
 
 PHASES = {1: "alignment", 2: "extraction", 3: "analysis"}
 

@@ -23,17 +23,21 @@ import jax
 from ml_collections import ConfigDict
 from transformers import PreTrainedTokenizerFast
 
-from nota_jax.data import build, pipeline, reader, storage, tokenizer
-from nota_jax.data.chat import image_token_id
-from nota_jax.data.pages import Settings
+from nota_jax.checkpoint import checkpoint
+from nota_jax.data.build import dataset
+from nota_jax.data.build.pages import Settings
+from nota_jax.data.feed import pipeline, tokenizer
+from nota_jax.data.feed.chat import image_token_id
+from nota_jax.data.store import reader, writer
 from nota_jax.errors import UserError
 from nota_jax.evaluation import evaluate, report
 from nota_jax.evaluation.metrics import Prediction
+from nota_jax.models.flops import step_flops
 from nota_jax.models.notagpt import NotaGPT
-from nota_jax.scaling import distributed, memory
-from nota_jax.scaling.flops import step_flops
-from nota_jax.scaling.mesh import batch_ways, make_mesh, param_shardings, row_share
-from nota_jax.training import checkpoint, loop, rules
+from nota_jax.parallel import memory, processes
+from nota_jax.parallel.mesh import batch_ways, make_mesh, param_shardings, row_share
+from nota_jax.params import Tree, resolve, trained_parts, unflatten
+from nota_jax.training import loop
 from nota_jax.training.program import (
     fresh_params,
     model_config,
@@ -54,7 +58,7 @@ class Run:
     config: ConfigDict
     model: NotaGPT
     tokenizer: PreTrainedTokenizerFast
-    shapes: rules.Tree
+    shapes: Tree
 
     @property
     def directory(self) -> Path:
@@ -72,8 +76,8 @@ def prepare(config: ConfigDict, say: Say = print) -> Run:
     if config.model.text.vocab_size:
         check_memory(config, shapes_of(model_config(config, 0, config.model.text.vocab_size)))
     check_agreement(config)
-    distributed.main_first(lambda: prepare_dataset(config, say))
-    tok = distributed.main_first(lambda: prepare_tokenizer(config, say))
+    processes.main_first(lambda: prepare_dataset(config, say))
+    tok = processes.main_first(lambda: prepare_tokenizer(config, say))
     # A vocabulary that is a multiple of 64 can be cut over devices and suits matrix units.
     vocab = config.model.text.vocab_size or -(-len(tok) // 64) * 64
     if len(tok) > vocab:
@@ -86,10 +90,10 @@ def prepare(config: ConfigDict, say: Say = print) -> Run:
     return Run(config, NotaGPT(architecture), tok, shapes)
 
 
-def check_memory(config: ConfigDict, shapes: rules.Tree) -> None:
-    trainable = rules.resolve(config.trainable, shapes, table="trainable")
+def check_memory(config: ConfigDict, shapes: Tree) -> None:
+    trainable = resolve(config.trainable, shapes, table="trainable")
     frozen_bytes = 4 if jax.default_backend() == "cpu" else 2
-    needed = memory.need(shapes, rules.unflatten(trainable), frozen_bytes)
+    needed = memory.need(shapes, unflatten(trainable), frozen_bytes)
     memory.require(needed, f"phase {config.phase} at size {config.size}")
 
 
@@ -102,7 +106,7 @@ def check_agreement(config: ConfigDict) -> None:
     if jax.process_count() == 1:
         return
     ours = _fields(as_json(config))
-    theirs = distributed.share(lambda: ours)
+    theirs = processes.share(lambda: ours)
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):
             raise UserError(
@@ -110,12 +114,12 @@ def check_agreement(config: ConfigDict) -> None:
                 "all processes with the same command"
             )
     folder = Path(config.run_dir)
-    if distributed.is_main():
+    if processes.is_main():
         folder.mkdir(parents=True, exist_ok=True)
-    mark = folder / distributed.share(lambda: f"shared-{secrets.token_hex(4)}")
-    if distributed.is_main():
+    mark = folder / processes.share(lambda: f"shared-{secrets.token_hex(4)}")
+    if processes.is_main():
         mark.touch()
-    distributed.barrier()
+    processes.barrier()
     deadline = time.monotonic() + 15  # network file systems show a new file late,
     while not (folder.is_dir() and mark.name in os.listdir(folder)):  # and sooner in a listing
         if time.monotonic() > deadline:
@@ -124,8 +128,8 @@ def check_agreement(config: ConfigDict) -> None:
                 "here: put config.run_dir and config.data.dir on a file system that all hosts share"
             )
         time.sleep(0.2)
-    distributed.barrier()
-    if distributed.is_main():
+    processes.barrier()
+    if processes.is_main():
         mark.unlink()
 
 
@@ -141,11 +145,11 @@ def _fields(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def prepare_dataset(config: ConfigDict, say: Say) -> None:
     """Builds the dataset where `data.dir` is not there."""
     folder, b = Path(config.data.dir), config.data.build
-    if (folder / storage.INFO).exists():
+    if (folder / writer.INFO).exists():
         return
     say(f"building the dataset {folder} (once; `python -m nota_jax.data.build` says more)")
     settings = Settings(variants=b.variants, seed=b.seed, size=config.model.vision.image_size)
-    build.build(folder, b.corpora or None, b.limit or None, settings, b.workers or None)
+    dataset.build(folder, b.corpora or None, b.limit or None, settings, b.workers or None)
     say(f"built {folder}: see build_report.md and contact_sheet.png there")
 
 
@@ -164,7 +168,7 @@ def prepare_tokenizer(config: ConfigDict, say: Say) -> PreTrainedTokenizerFast:
     elif start is not None:
         tok = tokenizer.load_tokenizer(start)
     else:
-        splits = [s for s in storage.split_sizes(config.data.dir) if s.endswith(TRAINING_SPLIT)]
+        splits = [s for s in writer.split_sizes(config.data.dir) if s.endswith(TRAINING_SPLIT)]
         say(f"training a byte-level BPE of {config.vocab_size} entries on {', '.join(splits)}")
         return tokenizer.train_bpe(reader.texts(config.data.dir, splits), config.vocab_size, own)
     tokenizer.save_tokenizer(tok, own)
@@ -236,10 +240,10 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
         # Steps given outright may be more than the epochs hold.
         epochs=None if config.steps else config.epochs,
     )
-    batches = distributed.main_first(make)  # the others find the row plan
+    batches = processes.main_first(make)  # the others find the row plan
     say("data: " + ", ".join(f"{k} {v}" for k, v in batches.report().items()))
-    trains = rules.resolve(config.trainable, run.shapes, table="trainable")
-    parts = rules.trained_parts(trains)
+    trains = resolve(config.trainable, run.shapes, table="trainable")
+    parts = trained_parts(trains)
     return loop.train(
         train_config(config, config.steps or batches.total_steps, as_json(config)),
         run.model,
@@ -253,7 +257,7 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
     )
 
 
-def evaluate_run(run: Run, params: rules.Tree | None = None, say: Say = print) -> dict[str, Any]:
+def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict[str, Any]:
     """Answers held-out questions and writes predictions.jsonl and evaluation.json.
 
     params: None for the run's newest checkpoint.  Only process 0 gets the scores; others get {}.
@@ -279,9 +283,9 @@ def evaluate_run(run: Run, params: rules.Tree | None = None, say: Say = print) -
     out = run.directory / f"evaluation_{config.eval.split}"
     predictions = evaluate.predict(run.model, params, run.tokenizer, settings, out, say, mesh)
     scores = {}
-    if distributed.is_main():
+    if processes.is_main():
         scores = write_scores(run, predictions, settings, out, say)
-    distributed.barrier()
+    processes.barrier()
     return scores
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from nota_jax.models.config import NotaGPTConfig, TextConfig, VisionConfig
 from nota_jax.models.notagpt import init_params
-from nota_jax.training import rules
+from nota_jax.params import Tree, flatten
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -92,8 +92,8 @@ def nano_batch(nano_config):
 def assert_same_gradients():
     """`check(got, want)`: equal to 1e-5 of each parameter's largest gradient."""
 
-    def check(got: rules.Tree, want: rules.Tree) -> None:
-        got, want = rules.flatten(got), rules.flatten(want)
+    def check(got: Tree, want: Tree) -> None:
+        got, want = flatten(got), flatten(want)
         assert got.keys() == want.keys()
         for path, leaf in got.items():
             # A key's bias shifts all scores of a query alike, so its gradient is zero but for

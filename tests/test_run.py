@@ -6,7 +6,7 @@ import pytest
 
 from configs import phase1, phase2, phase3
 from nota_jax import run
-from nota_jax.data.pages import Settings
+from nota_jax.data.build.pages import Settings
 from nota_jax.errors import UserError
 
 NOTES = list("CDEFGABc")

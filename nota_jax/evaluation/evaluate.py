@@ -29,15 +29,15 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from nota_jax.data import chat
-from nota_jax.data.images import normalize
-from nota_jax.data.pipeline import EvalPage, eval_questions
+from nota_jax.checkpoint import checkpoint
+from nota_jax.data.feed import chat
+from nota_jax.data.feed.images import normalize
+from nota_jax.data.feed.pipeline import EvalPage, eval_questions
 from nota_jax.evaluation.metrics import FIELDS, Prediction
 from nota_jax.models import decode
 from nota_jax.models.notagpt import NotaGPT
-from nota_jax.scaling import distributed
-from nota_jax.scaling.mesh import batch_ways, place_key, place_whole
-from nota_jax.training import checkpoint
+from nota_jax.parallel import processes
+from nota_jax.parallel.mesh import batch_ways, place_key, place_whole
 
 SHORT_ANSWER = 96  # tokens: what a header field is cut at
 
@@ -81,7 +81,7 @@ def predict(
     mesh: that the parameters lie on; None for one device.  A batch has at least a page for each
       part that the mesh cuts it into.
     """
-    main = distributed.is_main()
+    main = processes.is_main()
     path = out / "predictions.jsonl"
     mark = {"settings": dataclasses.asdict(settings), "weights": weights_mark(params)}
     mark = json.loads(json.dumps(mark))
@@ -99,7 +99,7 @@ def predict(
         for number, pages in enumerate(batches):
             records = _records(pages)
             asked = partial(any, [record["id"] not in known for record in records])
-            if distributed.share(asked):
+            if processes.share(asked):
                 rng = jax.random.fold_in(jax.random.key(settings.seed), number)
                 answers = _answer(
                     model, params, tokenizer, settings, pages, rng, rows=per_batch, mesh=mesh

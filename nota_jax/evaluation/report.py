@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nota_jax.data.reader import PageReader
+from nota_jax.data.store.reader import PageReader
 from nota_jax.evaluation import metrics
 from nota_jax.evaluation.metrics import Prediction
 

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec
 
 from nota_jax.models.config import NotaGPTConfig
 
-# The mesh axes that cut the rows of a batch; `scaling.mesh` says what they mean.
+# The mesh axes that cut the rows of a batch; `parallel.mesh` says what they mean.
 ROW_AXES = ("data", "fsdp")
 
 POLICIES = {

@@ -30,15 +30,17 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 
+from nota_jax.checkpoint import checkpoint
 from nota_jax.errors import UserError
-from nota_jax.scaling.hardware import peak_flops
-from nota_jax.scaling.mesh import check_rows, place_batch, row_share
-from nota_jax.training import checkpoint, meters, program, rules
+from nota_jax.parallel.hardware import peak_flops
+from nota_jax.parallel.mesh import check_rows, place_batch, row_share
+from nota_jax.params import Tree, split_tree
+from nota_jax.training import meters, program
 from nota_jax.training import state as states
 from nota_jax.training.program import TrainConfig
 from nota_jax.training.step import DEVICE_KEYS
 
-Load = Callable[[Mapping[str, NamedSharding]], rules.Tree]
+Load = Callable[[Mapping[str, NamedSharding]], Tree]
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,13 @@ class Outcome:
 def train(
     config: TrainConfig,
     model: nn.Module,
-    shapes: rules.Tree,
+    shapes: Tree,
     load: Load,
     pipeline: Any,
     mesh: Mesh,
     run_dir: str | Path,
     *,
-    evaluate: Callable[[rules.Tree, int], Mapping[str, float]] | None = None,
+    evaluate: Callable[[Tree, int], Mapping[str, float]] | None = None,
     flops: Callable[[int, int], float] | None = None,
     say: Callable[[str], None] = print,
 ) -> Outcome:
@@ -79,7 +81,7 @@ def train(
         only if `run_dir` has no checkpoint.
       pipeline: `data.pipeline`'s; `iter(pipeline)` has `get_state` and `set_state`, in JSON, and
         is the same in all processes.  Each reads its `row_share`.
-      mesh: `scaling.mesh.make_mesh`'s.
+      mesh: `parallel.mesh.make_mesh`'s.
       run_dir: made if it is not there.
       evaluate: (parameters, step) → metrics, asked before each save.
       flops: (rows, length) → operations of a step, for the utilisation.
@@ -116,13 +118,13 @@ def train(
             checkpoint.check_shapes(params, shapes, "the parameters to start from do not fit")
             # Behind what may fail, and before the base, which it marks as a run's.
             _write_json(run_dir / "config.json", config.record, main)
-            base = checkpoint.save_base(run_dir, rules.split(params, trainable)[1])
+            base = checkpoint.save_base(run_dir, split_tree(params, trainable)[1])
             rng = jax.random.key(config.seed)
             state = states.create(params, trainable, optimizer, rng, shardings)
             del params  # as large as the model
             totals = meters.Totals()
         else:
-            chosen, rest = rules.split(shapes, trainable)
+            chosen, rest = split_tree(shapes, trainable)
             frozen, base = checkpoint.load_base(run_dir, rest, shardings)
             template = states.abstract_state(chosen, optimizer, shardings)
             state, about = saved.restore(template, base)

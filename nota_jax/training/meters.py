@@ -20,7 +20,7 @@ class Totals:
     """Work done and time spent, over all processes.
 
     tokens: positions that are not padding, image tokens included.  flops: operations that the
-    model needs for it (`scaling.flops`).  seconds: wall clock.  waited: seconds in which the
+    model needs for it (`models.flops`).  seconds: wall clock.  waited: seconds in which the
     devices had nothing to do because the next batch was not there.
     """
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from nota_jax.errors import UserError
-from nota_jax.training import rules
+from nota_jax.params import Rules, Tree, flatten, unflatten
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class OptimizerConfig:
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
-    decay_rules: rules.Rules = ((r".*/(bias|scale|embedding|class_embedding)", False), (".*", True))
-    multiplier_rules: rules.Rules = ((".*", 1.0),)
-    center_rules: rules.Rules = ((".*", False),)
+    decay_rules: Rules = ((r".*/(bias|scale|embedding|class_embedding)", False), (".*", True))
+    multiplier_rules: Rules = ((".*", 1.0),)
+    center_rules: Rules = ((".*", False),)
 
     def __post_init__(self):
         for name in ("learning_rate", "weight_decay", "final"):
@@ -81,7 +81,7 @@ def make_optimizer(
     Args:
       config: the recipe.
       total_steps: optimizer steps of the whole run, resumed parts included.
-      decay: weight decay or not, by path (`rules.resolve` of `config.decay_rules`); None decays
+      decay: weight decay or not, by path (`params.resolve` of `config.decay_rules`); None decays
         everything alike.
       multipliers: learning-rate factor by path; None for 1 everywhere.
       centered: gradient centralization or not, by path; None centres nothing.
@@ -120,6 +120,6 @@ def _center(update: jax.Array, on: bool) -> jax.Array:
     return update - update.mean(inputs, keepdims=True) if on else update
 
 
-def _select(table: Mapping[str, bool | float], tree: rules.Tree) -> rules.Tree:
+def _select(table: Mapping[str, bool | float], tree: Tree) -> Tree:
     """The table's values, as a tree with the structure of `tree`."""
-    return rules.unflatten({path: table[path] for path in rules.flatten(tree)})
+    return unflatten({path: table[path] for path in flatten(tree)})

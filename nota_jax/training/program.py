@@ -1,6 +1,6 @@
 """What one phase compiles: its architecture, tables, optimizer and step, on a mesh.
 
-Training and the plan (`scaling.plan`) both start here, so that what is planned is what runs.
+Training and the plan (`nota_jax.plan`) both start here, so that what is planned is what runs.
 Nothing is allocated.
 """
 
@@ -18,13 +18,22 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from nota_jax.data import rows
-from nota_jax.data.pipeline import PipelineConfig
+from nota_jax.data.feed import rows
+from nota_jax.data.feed.pipeline import PipelineConfig
 from nota_jax.errors import UserError
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
-from nota_jax.scaling.mesh import batch_sharding, param_shardings
-from nota_jax.training import rules
+from nota_jax.parallel.mesh import batch_sharding, param_shardings
+from nota_jax.params import (
+    Rules,
+    Tree,
+    count_params,
+    describe,
+    flatten,
+    resolve,
+    split_tree,
+    unflatten,
+)
 from nota_jax.training import state as states
 from nota_jax.training.optimizer import OptimizerConfig, make_optimizer, schedule
 from nota_jax.training.step import DEVICE_KEYS, Batch, Metrics, make_train_step
@@ -45,7 +54,7 @@ class TrainConfig:
     """
 
     total_steps: int
-    trainable: rules.Rules
+    trainable: Rules
     optimizer: OptimizerConfig
     accumulation: int = 1
     loss_chunk: int = 256
@@ -94,9 +103,9 @@ def model_config(
 
 def fresh_params(
     architecture: NotaGPTConfig, seed: int, shardings: Mapping[str, NamedSharding]
-) -> rules.Tree:
+) -> Tree:
     """Random parameters, each made where it is to lie."""
-    out = rules.unflatten(dict(shardings))
+    out = unflatten(dict(shardings))
     init = jax.jit(lambda rng: init_params(architecture, rng), out_shardings=out)
     return init(jax.random.key(seed))
 
@@ -126,7 +135,7 @@ def pipeline_config(
     )
 
 
-def shapes_of(architecture: NotaGPTConfig) -> rules.Tree:
+def shapes_of(architecture: NotaGPTConfig) -> Tree:
     """Shapes and dtypes of the parameters; nothing is allocated."""
     return jax.eval_shape(lambda rng: init_params(architecture, rng), jax.random.key(0))
 
@@ -148,7 +157,7 @@ class Program:
 
     config: TrainConfig
     model: nn.Module
-    shapes: rules.Tree
+    shapes: Tree
     trainable: Mapping[str, bool]
     decay: Mapping[str, bool]
     multipliers: Mapping[str, float]
@@ -161,16 +170,16 @@ class Program:
 
     def abstract_state(self, platform: str | None = None) -> states.TrainState:
         """Shapes, dtypes and places of the whole state; platform: None for this process's."""
-        chosen, rest = rules.split(self.shapes, self.trainable)
+        chosen, rest = split_tree(self.shapes, self.trainable)
         frozen_dtype = states.frozen_dtype(platform)
         frozen = {
             path: jax.ShapeDtypeStruct(
                 x.shape, frozen_dtype or x.dtype, sharding=self.shardings[path]
             )
-            for path, x in rules.flatten(rest).items()
+            for path, x in flatten(rest).items()
         }
         state = states.abstract_state(chosen, self.optimizer, self.shardings)
-        return state.replace(frozen=rules.unflatten(frozen))
+        return state.replace(frozen=unflatten(frozen))
 
     def step(
         self, state: states.TrainState
@@ -197,7 +206,7 @@ class Program:
             }
         if set(self.multipliers.values()) != {1.0}:
             columns["lr ×"] = {p: self.multipliers[p] if on[p] else "-" for p in on}
-        held = rules.flatten(self.abstract_state(platform).params)
+        held = flatten(self.abstract_state(platform).params)
         on_each = None
         if any(x.sharding.mesh.size > 1 for x in held.values()):
             columns["cut over"] = {path: _cut(x) for path, x in held.items()}
@@ -205,9 +214,9 @@ class Program:
                 p: math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
                 for p, x in held.items()
             }
-        chosen = rules.split(self.shapes, on)[0]
-        share = f"{rules.count(chosen):,} of {rules.count(self.shapes):,} parameters train"
-        return f"{rules.describe(rules.unflatten(held), columns, on_each)}\n{share}"
+        chosen = split_tree(self.shapes, on)[0]
+        share = f"{count_params(chosen):,} of {count_params(self.shapes):,} parameters train"
+        return f"{describe(unflatten(held), columns, on_each)}\n{share}"
 
 
 def _cut(leaf: jax.ShapeDtypeStruct) -> str:
@@ -218,19 +227,19 @@ def _cut(leaf: jax.ShapeDtypeStruct) -> str:
     return " × ".join(axis for axis in named if mesh.shape[axis] > 1) or "-"
 
 
-def prepare(config: TrainConfig, model: nn.Module, shapes: rules.Tree, mesh: Mesh) -> Program:
+def prepare(config: TrainConfig, model: nn.Module, shapes: Tree, mesh: Mesh) -> Program:
     """Resolves a phase's tables against the parameters' shapes.
 
     Raises:
       UserError: tables or a mesh that do not fit the parameters, or nothing to train.
     """
     recipe = config.optimizer
-    trainable = rules.resolve(config.trainable, shapes, table="trainable")
+    trainable = resolve(config.trainable, shapes, table="trainable")
     if not any(trainable.values()):
         raise UserError("the trainable table freezes every parameter: there is nothing to train")
-    decay = rules.resolve(recipe.decay_rules, shapes, table="weight decay")
-    multipliers = rules.resolve(recipe.multiplier_rules, shapes, table="learning-rate multiplier")
-    centered = rules.resolve(recipe.center_rules, shapes, table="gradient centralization")
+    decay = resolve(recipe.decay_rules, shapes, table="weight decay")
+    multipliers = resolve(recipe.multiplier_rules, shapes, table="learning-rate multiplier")
+    centered = resolve(recipe.center_rules, shapes, table="gradient centralization")
     return Program(
         config=config,
         model=model,

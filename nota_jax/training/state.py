@@ -12,8 +12,8 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from nota_jax.scaling.mesh import place_key
-from nota_jax.training import rules
+from nota_jax.parallel.mesh import place_key
+from nota_jax.params import Tree, flatten, join_trees, split_tree, unflatten
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -35,7 +35,7 @@ class TrainState(flax.struct.PyTreeNode):
     @property
     def params(self) -> dict[str, Any]:
         """The whole parameter tree, as `model.apply` wants it."""
-        return rules.join(self.trainable, self.frozen)
+        return join_trees(self.trainable, self.frozen)
 
 
 def frozen_dtype(platform: str | None = None) -> jnp.dtype | None:
@@ -46,7 +46,7 @@ def frozen_dtype(platform: str | None = None) -> jnp.dtype | None:
     return None if (platform or jax.default_backend()) == "cpu" else jnp.dtype(jnp.bfloat16)
 
 
-def place(tree: rules.Tree, dtype: Any, shardings: Mapping[str, NamedSharding]) -> dict[str, Any]:
+def place(tree: Tree, dtype: Any, shardings: Mapping[str, NamedSharding]) -> dict[str, Any]:
     """The tree on the devices in `dtype` (None: its own); no buffer is shared with `tree`."""
 
     def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
@@ -58,13 +58,11 @@ def place(tree: rules.Tree, dtype: Any, shardings: Mapping[str, NamedSharding]) 
         # A step donates, and so destroys, the state's buffers; the caller's must survive it.
         return jax.device_put(leaf, sharding, may_alias=False)
 
-    return rules.unflatten(
-        {path: put(leaf, shardings[path]) for path, leaf in rules.flatten(tree).items()}
-    )
+    return unflatten({path: put(leaf, shardings[path]) for path, leaf in flatten(tree).items()})
 
 
 def create(
-    params: rules.Tree,
+    params: Tree,
     trainable: Mapping[str, bool],
     optimizer: optax.GradientTransformation,
     rng: jax.Array,
@@ -74,12 +72,12 @@ def create(
 
     Args:
       params: whole tree, of numpy or jax arrays; it stays usable.
-      trainable: by path, `rules.resolve`'s answer.
+      trainable: by path, `params.resolve`'s answer.
       optimizer: sees the trainable part only.
       rng: typed key.
-      shardings: by path, `scaling.mesh.param_shardings`' answer.
+      shardings: by path, `parallel.mesh.param_shardings`' answer.
     """
-    chosen, frozen = rules.split(params, trainable)
+    chosen, frozen = split_tree(params, trainable)
     chosen = place(chosen, jnp.float32, shardings)
     where = jax.tree.map(lambda x: x.sharding, abstract_state(chosen, optimizer, shardings))
     return TrainState(
@@ -92,7 +90,7 @@ def create(
 
 
 def abstract_state(
-    chosen: rules.Tree,
+    chosen: Tree,
     optimizer: optax.GradientTransformation,
     shardings: Mapping[str, NamedSharding],
 ) -> TrainState:
@@ -103,7 +101,7 @@ def abstract_state(
     chosen: the trainable parameters or their shapes.
     """
     everywhere = NamedSharding(next(iter(shardings.values())).mesh, PartitionSpec())
-    where = rules.unflatten({path: shardings[path] for path in rules.flatten(chosen)})
+    where = unflatten({path: shardings[path] for path in flatten(chosen)})
 
     def at(leaf: Any, sharding: NamedSharding = everywhere, dtype: Any = None) -> Any:
         return jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=sharding)

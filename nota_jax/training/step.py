@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nota_jax.data.images import normalize
+from nota_jax.data.feed.images import normalize
 from nota_jax.errors import UserError
-from nota_jax.training import rules
+from nota_jax.params import Tree, join_trees
 from nota_jax.training.loss import chunked_cross_entropy
 from nota_jax.training.state import TrainState
 
@@ -24,7 +24,7 @@ DEVICE_KEYS = ("images", "tokens", "turn_ids", "positions", "targets", "weights"
 
 
 def sum_loss(
-    model: nn.Module, params: rules.Tree, batch: Batch, *, chunk: int
+    model: nn.Module, params: Tree, batch: Batch, *, chunk: int
 ) -> tuple[jax.Array, jax.Array]:
     """(summed cross-entropy, number of correct tokens) over the supervised tokens of a batch.
 
@@ -46,13 +46,13 @@ def sum_loss(
 
 def loss_and_grads(
     model: nn.Module,
-    trainable: rules.Tree,
-    frozen: rules.Tree,
+    trainable: Tree,
+    frozen: Tree,
     batch: Batch,
     *,
     accumulation: int = 1,
     chunk: int = 256,
-) -> tuple[Metrics, rules.Tree]:
+) -> tuple[Metrics, Tree]:
     """Mean loss over the supervised tokens of the whole batch, and its gradient.
 
     The divisor is counted over the *whole* batch before any gradient is taken, so that the result
@@ -66,8 +66,8 @@ def loss_and_grads(
     n_tokens = jnp.sum(batch["weights"])
     divisor = jnp.maximum(n_tokens, 1.0)
 
-    def loss(trainable: rules.Tree, part: Batch) -> tuple[jax.Array, jax.Array]:
-        total, correct = sum_loss(model, rules.join(trainable, frozen), part, chunk=chunk)
+    def loss(trainable: Tree, part: Batch) -> tuple[jax.Array, jax.Array]:
+        total, correct = sum_loss(model, join_trees(trainable, frozen), part, chunk=chunk)
         return total / divisor, correct / divisor
 
     value_and_grad = jax.value_and_grad(loss, has_aux=True)

@@ -11,12 +11,14 @@ from PIL import Image
 from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
 from conversion import card, from_hf, to_hf
-from nota_jax.data import chat, images
-from nota_jax.data.tokenizer import train_bpe
+from nota_jax.checkpoint import checkpoint
+from nota_jax.data.feed import chat, images
+from nota_jax.data.feed.tokenizer import train_bpe
 from nota_jax.errors import UserError
 from nota_jax.models.notagpt import NotaGPT, init_params
-from nota_jax.scaling.mesh import make_mesh, param_shardings
-from nota_jax.training import checkpoint, rules, state
+from nota_jax.parallel.mesh import make_mesh, param_shardings
+from nota_jax.params import resolve, split_tree
+from nota_jax.training import state
 from nota_jax.training.optimizer import OptimizerConfig, make_optimizer
 from tests.conversion import hf_directories as hf
 from tests.models.hf_reference import random_inputs, random_params, tiny, to_torch_pixels
@@ -43,10 +45,10 @@ def random_weights(config, seed=0):
 def run_directory(folder, config, tok, *, step=3, image_mode="pad"):
     """A phase-2 run at a step, as training leaves it; returns its parameters."""
     params = random_weights(config)
-    trainable = rules.resolve(TABLE, params, table="trainable")
+    trainable = resolve(TABLE, params, table="trainable")
     optimizer = make_optimizer(OptimizerConfig(learning_rate=0.1), 10)
     shardings = param_shardings(make_mesh(devices=jax.devices()[:1]), params)
-    base = checkpoint.save_base(folder, rules.split(params, trainable)[1])
+    base = checkpoint.save_base(folder, split_tree(params, trainable)[1])
     made = state.create(params, trainable, optimizer, jax.random.key(0), shardings)
     model = {key: config.to_dict()[key] for key in ("vision", "text", "connector")}
     model["text"] |= {"vocab_size": 0, "sliding_window": model["text"]["sliding_window"] or 0}
@@ -212,14 +214,14 @@ def test_a_wrong_base_is_refused(tmp_path, tok):
     config = with_tokenizer(tiny(), tok)
     run_directory(tmp_path / "run", config, tok)
     params = random_weights(config, seed=1)
-    other = rules.split(params, rules.resolve(TABLE, params, table="trainable"))[1]
+    other = split_tree(params, resolve(TABLE, params, table="trainable"))[1]
     checkpoint.save_base(tmp_path / "run", other)
     with pytest.raises(UserError, match="base/ is not that of step 3: vision_tower/"):
         to_hf.open_run(tmp_path / "run")
 
 
 def test_a_base_whose_bytes_changed_is_not_exported(tmp_path, tok):
-    from nota_jax.training import streams
+    from nota_jax.checkpoint import streams
 
     config = with_tokenizer(tiny(), tok)
     run_directory(tmp_path / "run", config, tok)

@@ -16,9 +16,10 @@ import nota_jax
 from configs import phase2
 from conversion import from_hf
 from nota_jax import run
-from nota_jax.data.tokenizer import save_tokenizer
+from nota_jax.checkpoint import checkpoint
+from nota_jax.data.feed.tokenizer import save_tokenizer
 from nota_jax.errors import UserError
-from nota_jax.training import checkpoint, rules
+from nota_jax.params import flatten
 from tests.conversion import hf_directories as hf
 from tests.models.hf_reference import hf_llava, params_of, tiny
 
@@ -64,7 +65,7 @@ def start(tmp_path_factory):
 
 
 def same(a, b):
-    a, b = rules.flatten(a), rules.flatten(b)
+    a, b = flatten(a), flatten(b)
     return a.keys() == b.keys() and all(np.array_equal(a[path], b[path]) for path in a)
 
 
@@ -117,8 +118,8 @@ import jax, numpy as np
 from conversion import from_hf, plan
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
-from nota_jax.scaling.mesh import make_mesh, param_shardings
-from nota_jax.training import rules
+from nota_jax.parallel.mesh import make_mesh, param_shardings
+from nota_jax.params import flatten
 
 config = NotaGPTConfig.from_dict(pickle.loads(bytes.fromhex(sys.argv[2])))
 shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
@@ -131,7 +132,7 @@ def watched(self, index=None):
     return out
 plan.Parameter.read = watched
 out = from_hf.load(sys.argv[1], config, param_shardings(make_mesh(2, 2, 2), shapes), str)
-flat = rules.flatten(out)
+flat = flatten(out)
 pieces = {path: max(s.data.size for s in x.addressable_shards) for path, x in flat.items()}
 values = {path: np.asarray(x) for path, x in flat.items()}
 sys.stdout.buffer.write(pickle.dumps((largest, pieces, values)))
@@ -151,7 +152,7 @@ def test_on_a_mesh_each_device_reads_its_own_part(tmp_path):
     argv.append(pickle.dumps(dataclasses.asdict(config)).hex())
     answer = subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=120)
     largest, pieces, values = pickle.loads(answer.stdout)
-    want = rules.flatten(params_of(hf_llava(config)))
+    want = flatten(params_of(hf_llava(config)))
     assert values.keys() == want.keys()
     for path, value in want.items():
         np.testing.assert_array_equal(values[path], value)

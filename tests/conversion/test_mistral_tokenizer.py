@@ -10,8 +10,8 @@ from PIL import Image
 from transformers import AutoProcessor, AutoTokenizer
 
 from conversion import from_hf, to_hf
-from nota_jax.data import chat
-from nota_jax.data.tokenizer import load_tokenizer
+from nota_jax.data.feed import chat
+from nota_jax.data.feed.tokenizer import load_tokenizer
 from tests.conversion import hf_directories as hf
 from tests.models.hf_reference import tiny
 

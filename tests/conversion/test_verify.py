@@ -9,8 +9,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from conversion import from_hf, to_hf, verify
-from nota_jax.data import chat
-from nota_jax.data.tokenizer import save_tokenizer, train_bpe
+from nota_jax.data.feed import chat
+from nota_jax.data.feed.tokenizer import save_tokenizer, train_bpe
 from nota_jax.errors import UserError
 from tests.conversion import hf_directories as hf
 from tests.models.hf_reference import tiny

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nota_jax.data import storage
-from nota_jax.data.tasks import Page, Turn
+from nota_jax.data.records import Page, Turn
+from nota_jax.data.store import writer
 
 SIZE = 48
 SUBTASKS = ("title", "key", "meter", "unit_note_length", "composer", "abc")
@@ -35,7 +35,7 @@ def make_page(task: str, number: int) -> Page:
         )
         for name in subtasks
     )
-    metadata = {name: "" for name in storage.TEXTS}
+    metadata = {name: "" for name in writer.TEXTS}
     metadata |= {"region": "Europe", "staff_spacing": 5.0, "transposition": 0}
     return Page(f"{task}-{number}", task, file.getvalue(), turns, metadata)
 
@@ -48,12 +48,12 @@ def write_dataset(directory: Path, sizes: dict[str, int], shards: int = 2) -> Pa
         pages = [make_page(split.split("_")[0], first + i) for i in range(size)]
         parts = [part for part in (pages[i::shards] for i in range(shards)) if part]
         n_bytes = sum(
-            storage.write_shard(
-                storage.shard_path(directory, split, i, len(parts)), map(storage.encode, part)
+            writer.write_shard(
+                writer.shard_path(directory, split, i, len(parts)), map(writer.encode, part)
             )
             for i, part in enumerate(parts)
         )
         splits[split] = ([len(part) for part in parts], n_bytes)
         first += size
-    storage.write_tfds_metadata(directory, splits, "made for a test")
+    writer.write_tfds_metadata(directory, splits, "made for a test")
     return directory

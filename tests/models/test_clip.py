@@ -2,9 +2,16 @@ import jax
 import numpy as np
 import pytest
 import torch
-from hf_reference import hf_llava, max_difference, params_of, random_inputs, tiny, to_torch_pixels
 
 from nota_jax.models import clip
+from tests.models.hf_reference import (
+    hf_llava,
+    max_difference,
+    params_of,
+    random_inputs,
+    tiny,
+    to_torch_pixels,
+)
 
 
 @pytest.fixture(scope="module")

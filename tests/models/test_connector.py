@@ -2,10 +2,10 @@ import jax
 import numpy as np
 import pytest
 import torch
-from hf_reference import hf_llava, max_difference, params_of, tiny
 
 from nota_jax.errors import UserError
 from nota_jax.models.connector import Connector
+from tests.models.hf_reference import hf_llava, max_difference, params_of, tiny
 
 
 @pytest.fixture

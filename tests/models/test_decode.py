@@ -3,11 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hf_reference import hf_llava, params_of, random_inputs, tiny, to_torch_pixels
 
 from nota_jax.errors import UserError
 from nota_jax.models.decode import generate, keep_top_p
 from nota_jax.models.notagpt import NotaGPT
+from tests.models.hf_reference import hf_llava, params_of, random_inputs, tiny, to_torch_pixels
 
 NEW = 12
 NO_EOS = (tiny().text.vocab_size,)  # a token that is never made

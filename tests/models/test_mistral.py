@@ -3,10 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hf_reference import hf_llava, max_difference, params_of, random_params, tiny
 
 from nota_jax.models import mistral
 from nota_jax.models.attention import turn_mask
+from tests.models.hf_reference import hf_llava, max_difference, params_of, random_params, tiny
 
 VARIANTS = {
     "plain": {},

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 from flax.traverse_util import flatten_dict
-from hf_reference import (
+
+from conversion.names import to_tensors
+from nota_jax.errors import UserError
+from nota_jax.models.config import NotaGPTConfig, TextConfig, VisionConfig
+from nota_jax.models.layers import linear
+from nota_jax.models.notagpt import NotaGPT, init_params, place_images
+from tests.models.hf_reference import (
     hf_llava,
     max_difference,
     params_of,
@@ -15,12 +21,6 @@ from hf_reference import (
     tiny,
     to_torch_pixels,
 )
-
-from conversion.names import to_tensors
-from nota_jax.errors import UserError
-from nota_jax.models.config import NotaGPTConfig, TextConfig, VisionConfig
-from nota_jax.models.layers import linear
-from nota_jax.models.notagpt import NotaGPT, init_params, place_images
 
 
 def notagpt_7b() -> NotaGPTConfig:

@@ -11,9 +11,9 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from nota_jax.notation.abc_decorations import DECORATIONS, in_order
-from nota_jax.notation.abc_fields import signature
-from nota_jax.notation.abc_writer import unit_note_length
+from nota_jax.notation.abc.decorations import DECORATIONS, in_order
+from nota_jax.notation.abc.fields import signature
+from nota_jax.notation.abc.writer import unit_note_length
 from nota_jax.notation.tune import MODES, Bar, Event, Grace, Key, Meter, Note, Tune, Tuplet
 
 VALUES = sorted(

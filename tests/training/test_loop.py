@@ -8,10 +8,11 @@ import jax
 import numpy as np
 import pytest
 
+from nota_jax.checkpoint import checkpoint
 from nota_jax.errors import UserError
 from nota_jax.models.notagpt import NotaGPT
-from nota_jax.scaling.mesh import make_mesh
-from nota_jax.training import checkpoint, rules
+from nota_jax.parallel.mesh import make_mesh
+from nota_jax.params import resolve, split_tree
 from nota_jax.training.loop import TrainConfig, train
 from nota_jax.training.optimizer import OptimizerConfig
 
@@ -145,7 +146,7 @@ def test_the_next_phase_starts_from_the_directory_of_the_last(run, tmp_path, nan
     params = checkpoint.load_params(tmp_path / "1", nano_params)
     assert bits(params) == bits(first.state.params)
     second, _ = run(tmp_path / "2", stop_after=2, params=params)
-    frozen = rules.split(params, rules.resolve(PHASE_2, params, table="trainable"))[1]
+    frozen = split_tree(params, resolve(PHASE_2, params, table="trainable"))[1]
     assert bits(second.state.frozen) == bits(frozen)
     assert bits(checkpoint.load_params(tmp_path / "2", nano_params)) == bits(second.state.params)
 

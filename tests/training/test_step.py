@@ -8,8 +8,9 @@ import pytest
 
 from nota_jax.errors import UserError
 from nota_jax.models.notagpt import NotaGPT
-from nota_jax.scaling.mesh import make_mesh, param_shardings
-from nota_jax.training import rules, state
+from nota_jax.parallel.mesh import make_mesh, param_shardings
+from nota_jax.params import count_params, flatten, resolve, unflatten
+from nota_jax.training import state
 from nota_jax.training.optimizer import OptimizerConfig, make_optimizer, schedule
 from nota_jax.training.step import loss_and_grads, make_train_step
 
@@ -21,7 +22,7 @@ def phase_2(nano_config, nano_params):
     """(fresh state maker, train step) of the phase that leaves the vision tower frozen."""
     config = OptimizerConfig(learning_rate=1e-2)
     optimizer = make_optimizer(config, 6)
-    trainable = rules.resolve(PHASE_2, nano_params, table="trainable")
+    trainable = resolve(PHASE_2, nano_params, table="trainable")
     shardings = param_shardings(make_mesh(devices=jax.devices()[:1]), nano_params)
 
     def fresh():
@@ -33,7 +34,7 @@ def phase_2(nano_config, nano_params):
 
 
 def paths(tree):
-    return set(rules.flatten(tree))
+    return set(flatten(tree))
 
 
 def test_frozen_parameters_stay_bit_identical(phase_2, nano_params, nano_batch):
@@ -41,12 +42,12 @@ def test_frozen_parameters_stay_bit_identical(phase_2, nano_params, nano_batch):
     after = fresh()
     for i in range(3):
         after, _ = step(after, nano_batch(4, seed=i))
-    for path, leaf in rules.flatten(after.frozen).items():
-        np.testing.assert_array_equal(leaf, rules.flatten(nano_params)[path])
+    for path, leaf in flatten(after.frozen).items():
+        np.testing.assert_array_equal(leaf, flatten(nano_params)[path])
     moved = {
         path
-        for path, leaf in rules.flatten(after.trainable).items()
-        if np.any(np.asarray(leaf) != rules.flatten(nano_params)[path])
+        for path, leaf in flatten(after.trainable).items()
+        if np.any(np.asarray(leaf) != flatten(nano_params)[path])
     }
     assert moved == paths(after.trainable)
     assert paths(after.frozen) | moved == paths(nano_params)
@@ -57,7 +58,7 @@ def test_optimizer_state_exists_for_trainables_only(phase_2):
     start = fresh()
     moments = [x for x in jax.tree.leaves(start.opt_state) if x.ndim > 0]
     n = sum(x.size for x in moments)
-    assert n == 2 * rules.count(start.trainable) < 2 * rules.count(start.params)
+    assert n == 2 * count_params(start.trainable) < 2 * count_params(start.params)
 
 
 def test_the_gradient_has_the_structure_of_the_trainable_part(phase_2, nano_config, nano_batch):
@@ -147,7 +148,7 @@ def test_a_gradient_that_is_not_finite_is_flagged(phase_2, nano_batch):
     _, metrics = step(start, nano_batch(4))
     assert metrics["finite"]
     start = fresh()
-    broken = rules.flatten(start.trainable)
+    broken = flatten(start.trainable)
     broken["language_model/model/norm/scale"] *= np.nan
-    _, metrics = step(start.replace(trainable=rules.unflatten(broken)), nano_batch(4))
+    _, metrics = step(start.replace(trainable=unflatten(broken)), nano_batch(4))
     assert not metrics["finite"]

@@ -1,0 +1,171 @@
+"""From a source tune to the pages of the three tasks: what is drawn, how, and what is asked.
+
+Everything that chance decides (fonts, staff size, key, composer line, highlighted bars, phrasing)
+is drawn from a generator seeded by (seed, tune id, variant), so that a page does not depend on the
+other tunes of a build, their order, or the number of workers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nota_jax.data.build import questions
+from nota_jax.data.build.corpora import SourceTune
+from nota_jax.data.records import Page
+from nota_jax.notation import abc
+from nota_jax.notation.engraving.engrave import Picture, Style
+from nota_jax.notation.engraving.fonts import (
+    MUSIC_FONTS,
+    TEST_MUSIC_FONT,
+    TEST_TEXT_FONT,
+    TEXT_FONTS,
+)
+from nota_jax.notation.theory.facts import facts, melody_hash
+from nota_jax.notation.transpose import UNISON, transpose, transpositions
+from nota_jax.notation.tune import Tune
+
+# Shares of the melodies in the parts, by their hash: the same in every build, whatever its seed.
+VALIDATION_SHARE, TEST_SHARE = 0.05, 0.05
+MOST_HIGHLIGHTED_BARS = 4
+# The wished staff spacing varies by these factors; the engraver shrinks it where a tune needs.
+SPACING_FACTORS = (0.9, 1.2)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user chooses about pages.
+
+    variants: drawings of each training tune; the first keeps the source's key, further ones are
+      transposed.  Tunes held out are drawn once.
+    size, staff_spacing: pixels of the square picture, and between two staff lines.
+    composer_share: of the tunes that name no composer, how many get an invented one.
+    """
+
+    variants: int = 1
+    seed: int = 0
+    size: int = 336
+    staff_spacing: float = 5.0
+    composer_share: float = 0.6
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One way to draw a tune.  It takes two pictures: a plain one, and one with bars highlighted.
+
+    part: "train", "validation", "test", or "test_style" (a test tune in the fonts held out).
+    highlight: indices of the first and last highlighted bar.
+    composer_source: "source", "synthetic" or "none".
+    transposition: in semitones.
+    """
+
+    source: SourceTune
+    part: str
+    variant: int
+    tune: Tune
+    style: Style
+    highlight: tuple[int, int]
+    composer_source: str
+    transposition: int
+    melody_hash: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.source.id}/{self.variant}" + "-style" * (self.part == "test_style")
+
+
+def part_of(melody: str) -> str:
+    """The part that a melody belongs to; `melody` as from `melody_hash`, 16 hex digits."""
+    place = int(melody, 16) / 16 ** len(melody)
+    if place < TEST_SHARE:
+        return "test"
+    return "validation" if place < TEST_SHARE + VALIDATION_SHARE else "train"
+
+
+def drawings(source: SourceTune, tune: Tune, settings: Settings) -> tuple[Drawing, ...]:
+    """All drawings of a parsed tune."""
+    melody = melody_hash(tune)
+    part = part_of(melody)
+    if part == "train":
+        return tuple(
+            _drawing(source, tune, melody, part, v, settings) for v in range(settings.variants)
+        )
+    drawing = _drawing(source, tune, melody, part, 0, settings)
+    if part != "test":
+        return (drawing,)
+    # Only the fonts differ from the test page, so that the two can be compared tune by tune.
+    style = dataclasses.replace(drawing.style, music_font=TEST_MUSIC_FONT, text_font=TEST_TEXT_FONT)
+    return drawing, dataclasses.replace(drawing, part="test_style", style=style)
+
+
+def _drawing(
+    source: SourceTune, tune: Tune, melody: str, part: str, variant: int, settings: Settings
+) -> Drawing:
+    rng = _generator(settings.seed, source.id, variant)
+    spacing = settings.staff_spacing * rng.uniform(*SPACING_FACTORS)
+    style = Style(
+        music_font=rng.choice(MUSIC_FONTS),
+        text_font=rng.choice(TEXT_FONTS),
+        staff_spacing=round(spacing, 2),
+        size=settings.size,
+    )
+    invented = rng.random() < settings.composer_share, rng.choice(questions.COMPOSERS)
+    composer_source = "source" if tune.composer else "synthetic" if invented[0] else "none"
+    if composer_source == "synthetic":
+        tune = dataclasses.replace(tune, composer=invented[1])
+    interval = UNISON
+    if variant and len(intervals := transpositions(tune)) > 1:
+        interval = rng.choice(intervals[1:])
+        tune = transpose(tune, interval)
+    length = rng.randint(1, min(MOST_HIGHLIGHTED_BARS, len(tune.bars)))
+    first = rng.randint(0, len(tune.bars) - length)
+    return Drawing(
+        source, part, variant, tune, style, (first, first + length - 1),
+        composer_source, interval.semitones, melody,
+    )  # fmt: skip
+
+
+def pages(drawing: Drawing, plain: Picture, tinted: Picture, settings: Settings) -> Iterator[Page]:
+    """The pages of a drawing: alignment on the tinted picture, the other tasks on the plain one.
+
+    Answers come from the pictures' own tunes, whose line breaks are those that were drawn.
+    """
+    rng = _generator(settings.seed, drawing.source.id, drawing.variant, "questions")
+    tune, dance = plain.tune, drawing.source.dance_type
+    text = abc.write(tune)
+    for task, picture, turns in (
+        ("alignment", tinted, questions.alignment_turns(tinted.tune, drawing.highlight, rng)),
+        ("extraction", plain, questions.extraction_turns(tune, rng)),
+        ("analysis", plain, questions.analysis_turns(facts(tune), dance, rng)),
+    ):
+        if turns:
+            metadata = _metadata(drawing, picture, text)
+            yield Page(f"{drawing.id}/{task}", task, picture.png, turns, metadata)
+
+
+def _metadata(drawing: Drawing, picture: Picture, text: str) -> dict[str, object]:
+    source, style = drawing.source, drawing.style
+    highlight = picture.highlight
+    return {
+        "region": source.region,
+        "corpus": source.corpus,
+        "split": drawing.part,
+        "music_font": style.music_font,
+        "text_font": style.text_font,
+        "credits": source.credits,
+        "licence": source.licence,
+        "source_id": source.id,
+        "composer_source": drawing.composer_source,
+        "melody_hash": drawing.melody_hash,
+        "highlight": "" if highlight is None else f"{highlight[0]}-{highlight[1]}",
+        "abc": text,
+        "source_unit": abc.unit_text(picture.tune.unit),
+        "staff_spacing": picture.staff_spacing,
+        "transposition": drawing.transposition,
+    }
+
+
+def _generator(*key: object) -> random.Random:
+    return random.Random("/".join(map(str, key)).encode())

@@ -1,0 +1,233 @@
+"""What a build reports: every tune in, every page and question out, every drop by reason."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from nota_jax.data.build.questions import ANALYSIS_SUBTASKS, EXTRACTION_SUBTASKS
+from nota_jax.data.store.writer import PARTS, part_of_split
+
+EXAMPLES_PER_REASON = 3
+SUBTASKS = ("alignment", *EXTRACTION_SUBTASKS, *ANALYSIS_SUBTASKS)
+
+
+@dataclass
+class Tally:
+    """What is counted while tunes become pages; adds up over chunks and passes through JSON.
+
+    counts: by a key of words, e.g. ("tunes", "China", "essenFolksong"); the first word says what.
+    examples: for ("drop", stage, reason) and ("problem", kind) keys, a few tunes and what they say.
+    melodies: transposition-invariant hashes of the parsed tunes.
+    """
+
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    examples: dict[tuple[str, ...], list[str]] = field(default_factory=lambda: defaultdict(list))
+    melodies: set[str] = field(default_factory=set)
+
+    def count(self, *key: str, example: str = "") -> None:
+        self.counts[key] += 1
+        if example and len(self.examples[key]) < EXAMPLES_PER_REASON:
+            self.examples[key].append(example)
+
+    def drop(self, stage: str, reason: str, example: str) -> None:
+        """Counts a dropped tune or drawing; reasons that differ in numbers or names are one."""
+        self.count("drop", stage, general(reason), example=example)
+
+    def add(self, other: Tally) -> None:
+        self.counts += other.counts
+        self.melodies |= other.melodies
+        for key, examples in other.examples.items():
+            self.examples[key] = [*self.examples[key], *examples][:EXAMPLES_PER_REASON]
+
+    def to_json(self) -> dict:
+        return {
+            "counts": [[list(key), n] for key, n in sorted(self.counts.items())],
+            "examples": [[list(key), texts] for key, texts in sorted(self.examples.items())],
+            "melodies": sorted(self.melodies),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping) -> Tally:
+        tally = cls(melodies=set(data["melodies"]))
+        tally.counts.update({tuple(key): n for key, n in data["counts"]})
+        tally.examples.update({tuple(key): texts for key, texts in data["examples"]})
+        return tally
+
+
+def general(reason: str) -> str:
+    """A reason without what is peculiar to one tune: quoted texts and numbers."""
+    reason = re.sub(r"'[^']*'|\"[^\"]*\"|“[^”]*”|‘[^’]*’", "…", reason.splitlines()[0])
+    return re.sub(r"\d+(?:[./]\d+)*", "#", reason)
+
+
+def report(
+    tally: Tally, arguments: Mapping, tools: Mapping, bytes_per_split: Mapping[str, int]
+) -> dict:
+    """The content of build_report.json; without dates or durations, so that builds compare."""
+    counts = tally.counts
+    pages = _nested(counts, "page", (0,))
+    return {
+        "arguments": dict(arguments),
+        "tools": dict(tools),
+        "tunes": {
+            "in": _total(counts, "tunes"),
+            "parsed": _total(counts, "parsed"),
+            "drawn": _total(counts, "drawn"),
+            "distinct_melodies": len(tally.melodies),
+            "in_by_region": _nested(counts, "tunes", (0,)),
+            "in_by_corpus": _nested(counts, "tunes", (1, 0)),
+            "parsed_by_corpus": _nested(counts, "parsed", (1,)),
+            "drawn_by_corpus": _nested(counts, "drawn", (1,)),
+        },
+        "pages": pages,
+        "pages_by_region": _nested(counts, "page", (1, 0)),
+        "bytes": dict(bytes_per_split),
+        "bytes_per_page": {split: round(bytes_per_split[split] / n) for split, n in pages.items()},
+        "questions": _nested(counts, "question", (0, 1)),
+        "questions_by_region": _nested(counts, "question", (2, 1)),
+        "composer_source": _nested(counts, "composer", (0,)),
+        "staff_spacing_px": _nested(counts, "staff_spacing", (0,)),
+        "licences": _nested(counts, "licence", (0,)),
+        "drops": _reasons(tally, "drop"),
+        "problems_kept": _reasons(tally, "problem"),
+    }
+
+
+def markdown(report: Mapping) -> str:
+    """The report for readers."""
+    tunes, regions = report["tunes"], sorted(report["tunes"]["in_by_region"])
+    corpora = tunes["in_by_corpus"]
+    lines = [
+        "# Build report",
+        "",
+        f"{tunes['in']} tunes in, {tunes['parsed']} parsed, {tunes['drawn']} drawn; "
+        f"{tunes['distinct_melodies']} distinct melodies.",
+        "",
+        "Arguments: " + _inline(report["arguments"]) + ".",
+        "",
+        "Tools: " + _inline(report["tools"]) + ".",
+        "",
+        "## Tunes by corpus",
+        "",
+        *_table(
+            ["corpus", *regions, "parsed", "drawn"],
+            [
+                [
+                    corpus,
+                    *(corpora[corpus].get(region, 0) for region in regions),
+                    tunes["parsed_by_corpus"].get(corpus, 0),
+                    tunes["drawn_by_corpus"].get(corpus, 0),
+                ]
+                for corpus in corpora
+            ],
+        ),
+        "",
+        "## Pages",
+        "",
+        *_table(
+            ["split", "pages", *regions, "bytes per page"],
+            [
+                [
+                    split,
+                    n,
+                    *(report["pages_by_region"].get(r, {}).get(split, 0) for r in regions),
+                    report["bytes_per_page"][split],
+                ]
+                for split, n in report["pages"].items()
+            ],
+        ),
+        "",
+        "## Questions",
+        "",
+        *_table(
+            ["subtask", *PARTS, *(f"{region}, all" for region in regions)],
+            [
+                [
+                    subtask,
+                    *(_asked(report["questions"], part, subtask) for part in PARTS),
+                    *(report["questions_by_region"].get(r, {}).get(subtask, 0) for r in regions),
+                ]
+                for subtask in SUBTASKS
+            ],
+        ),
+        "",
+        "Composer lines: " + _inline(report["composer_source"]) + ".",
+        "",
+        "Staff spacing, pixels, rounded down to halves: "
+        + _inline(report["staff_spacing_px"])
+        + ".",
+        "",
+        "## Dropped",
+        "",
+        *(_reason_lines(report["drops"]) or ["Nothing."]),
+        "",
+        "## Problems of the sources, drawn as they are",
+        "",
+        *(_reason_lines(report["problems_kept"]) or ["None."]),
+        "",
+        "## Licences of the sources, as far as they are stated",
+        "",
+        *(f"- {n} pages: {licence}" for licence, n in report["licences"].items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _total(counts: Counter, what: str) -> int:
+    return sum(n for key, n in counts.items() if key[0] == what)
+
+
+def _nested(counts: Counter, what: str, levels: tuple[int, ...]) -> dict:
+    """Counts of one kind, nested by some words of their keys (0 is the first behind `what`)."""
+    nested: dict = {}
+    for key, n in sorted(counts.items()):
+        if key[0] != what:
+            continue
+        *path, last = (key[1 + level] for level in levels)
+        place = nested
+        for word in path:
+            place = place.setdefault(word, {})
+        place[last] = place.get(last, 0) + n
+    return nested
+
+
+def _reasons(tally: Tally, what: str) -> list[dict]:
+    """Commonest first."""
+    found = [(key, n) for key, n in tally.counts.items() if key[0] == what]
+    return [
+        {"reason": ": ".join(key[1:]), "count": n, "examples": tally.examples[key]}
+        for key, n in sorted(found, key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _reason_lines(reasons: Iterable[Mapping]) -> list[str]:
+    return [
+        line
+        for reason in reasons
+        for line in (
+            f"- **{reason['count']}** {reason['reason']}",
+            *(f"  - {example}" for example in reason["examples"]),
+        )
+    ]
+
+
+def _asked(questions: Mapping, part: str, subtask: str) -> int:
+    return sum(n.get(subtask, 0) for split, n in questions.items() if part == part_of_split(split))
+
+
+def _inline(values: Mapping[str, object]) -> str:
+    return ", ".join(
+        f"{name} {' '.join(value) if isinstance(value, list) else value}"
+        for name, value in values.items()
+    )
+
+
+def _table(head: list[str], rows: Iterable[list]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        cells = (f"{cell:,}" if isinstance(cell, int) else cell for cell in row)
+        yield "| " + " | ".join(cells) + " |"

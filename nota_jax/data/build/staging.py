@@ -1,0 +1,161 @@
+"""An unfinished build: finished chunks are kept, and nothing stands under the final name before
+everything is done.
+
+`DIR.partial/` beside the final `DIR/` holds `arguments.json` (what is being built), `chunks/`
+(each written whole, then renamed) and, at the very end, `dataset/`, which is renamed to `DIR`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nota_jax.data.store.writer import full_disk_is_an_error, missing_shards
+from nota_jax.errors import UserError
+
+REPORT = "build_report.json"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A finished chunk on disk: where each record lies, and what was counted.
+
+    places: (split, offset in the file, bytes) of every record, in order.
+    """
+
+    path: Path
+    places: tuple[tuple[str, int, int], ...]
+    tally: dict
+
+
+def finished(out: Path, arguments: Mapping[str, object]) -> dict | None:
+    """The report of the dataset in `out` if it is this very build, None if nothing is there.
+
+    Raises `UserError` where something else is there.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    report = _read_json(out / REPORT)
+    if report is None:
+        raise UserError(f"{out} exists and is no dataset of ours: choose another --out")
+    _refuse_differences(out, report["arguments"], arguments, "holds a dataset built with")
+    if missing := missing_shards(out):
+        raise UserError(f"{missing[0]} is missing: delete {out} and start the same command again")
+    shutil.rmtree(partial_folder(out), ignore_errors=True)  # a kill between renaming and clearing
+    return report
+
+
+@contextmanager
+def opened(out: Path, arguments: Mapping[str, object]) -> Iterator[Path]:
+    """The folder of the unfinished build, locked against a second process.
+
+    Raises `UserError` where it belongs to a build with other arguments, or is being written.
+    """
+    work = partial_folder(out)
+    with full_disk_is_an_error(work):
+        (work / "chunks").mkdir(parents=True, exist_ok=True)
+    with open(work / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another build is writing {work}: wait for it to end") from None
+        begun = _read_json(work / "arguments.json")
+        if begun is None:
+            write_whole(work / "arguments.json", json.dumps(arguments, indent=1).encode())
+        else:
+            _refuse_differences(work, begun, arguments, "holds an unfinished build with")
+        yield work
+
+
+def partial_folder(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")
+
+
+def chunk_path(work: Path, index: int) -> Path:
+    return work / "chunks" / f"{index:06d}"
+
+
+def write_chunk(path: Path, records: list[tuple[str, bytes]], tally: Mapping) -> None:
+    """Writes (split, record) pairs and what was counted on the way; whole or not at all."""
+    index = [(split, len(record)) for split, record in records]
+    header = json.dumps({"records": index, "tally": tally}).encode() + b"\n"
+    write_whole(path, header + b"".join(record for _, record in records))
+
+
+def read_chunk(path: Path) -> Chunk | None:
+    """A chunk's index; None where there is none, or a machine that lost power cut it short."""
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        line = file.readline()
+        try:
+            header = json.loads(line)
+        except ValueError:
+            return None
+    places, offset = [], len(line)
+    for split, length in header["records"]:
+        places.append((split, offset, length))
+        offset += length
+    if path.stat().st_size != offset:
+        return None
+    return Chunk(path, tuple(places), header["tally"])
+
+
+def read_records(chunks: list[Chunk], split: str) -> Iterator[bytes]:
+    """All records of a split, in the order of the chunks."""
+    for chunk in chunks:
+        places = [(offset, length) for name, offset, length in chunk.places if name == split]
+        if not places:
+            continue
+        with open(chunk.path, "rb") as file:
+            for offset, length in places:
+                file.seek(offset)
+                yield file.read(length)
+
+
+def publish(work: Path, out: Path) -> None:
+    """Gives the finished `dataset/` its final name and clears the rest away."""
+    os.replace(work / "dataset", out)  # an empty folder of that name gives way
+    shutil.rmtree(work)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all: under another name first, on disk before the renaming."""
+    temporary = path.with_name(path.name + ".new")
+    try:
+        with full_disk_is_an_error(path), open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    os.replace(temporary, path)
+
+
+def _read_json(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _refuse_differences(
+    folder: Path, before: Mapping[str, object], now: Mapping[str, object], what: str
+) -> None:
+    differing = [
+        name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)
+    ]
+    if differing:
+        listed = ", ".join(
+            f"{name} {before.get(name)!r} (now {now.get(name)!r})" for name in differing
+        )
+        raise UserError(
+            f"{folder} {what} other arguments: {listed}; choose another --out, or delete {folder}"
+        )

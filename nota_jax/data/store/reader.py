@@ -1,0 +1,120 @@
+"""Random access to the pages of a dataset on disk, one or several splits in a row.
+
+A shard that is missing, cut or damaged becomes a `UserError` that names the file.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from nota_jax.data.records import Page
+from nota_jax.data.store import writer
+from nota_jax.errors import UserError
+
+
+class PageReader(Sequence[Page]):
+    """The pages of the given splits, concatenated; pictures stay encoded.
+
+    Reading is thread-safe, and every page is read by itself (no shard is held in memory).
+    """
+
+    def __init__(self, directory: str | Path, splits: Sequence[str]):
+        """Opens the shards.
+
+        Raises:
+          UserError: no dataset there, an unknown split, a shard that is missing, or one that
+            does not hold the number of records that dataset_info.json promises.
+        """
+        self.directory, self.splits = Path(directory), tuple(splits)
+        infos = _split_infos(self.directory)
+        unknown = [split for split in self.splits if split not in infos]
+        if unknown or not self.splits:
+            there = ", ".join(f"{name} ({info.num_examples})" for name, info in infos.items())
+            raise UserError(
+                f"{directory} has no pages in split {', '.join(unknown) or '(none named)'}: "
+                f"it has {there or 'none at all'}"
+            )
+        self._shards: list[Path] = []
+        lengths: list[int] = []
+        for split in self.splits:
+            self._shards += [Path(path) for path in infos[split].filepaths]
+            lengths += infos[split].shard_lengths
+        self._ends = list(itertools.accumulate(lengths))
+        self._sources = [
+            _open_shard(path, length) for path, length in zip(self._shards, lengths, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, index: int) -> Page:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        shard = bisect.bisect_right(self._ends, index)
+        record = index - (self._ends[shard - 1] if shard else 0)
+        try:
+            return writer.decode(self._sources[shard][record])
+        except Exception as error:  # array_record, protobuf and the decoding each have their own
+            raise UserError(
+                f"cannot read record {record} of {self._shards[shard]} ({_reason(error)}): "
+                f"{_REBUILD}"
+            ) from None
+
+    def fingerprint(self) -> str:
+        """Changes when a file does: names, sizes and times of the shards, and the metadata."""
+        digest = hashlib.sha256((self.directory / "dataset_info.json").read_bytes())
+        for path in self._shards:
+            stat = path.stat()
+            digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+
+def texts(directory: str | Path, splits: Sequence[str]) -> Iterator[str]:
+    """Every question and answer of the splits: what a tokenizer is trained on."""
+    for page in PageReader(directory, splits):
+        for turn in page.turns:
+            yield turn.question
+            yield turn.answer
+
+
+_REBUILD = "the file is damaged; delete the folder and run `python -m nota_jax.data.build` again"
+
+
+def _split_infos(directory: Path) -> dict[str, tfds.core.SplitInfo]:
+    try:
+        writer.split_sizes(directory)  # says what to do where there is no dataset
+        return dict(tfds.builder_from_directory(directory).info.splits)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged JSON file makes of TFDS
+        raise UserError(
+            f"cannot read dataset_info.json and features.json in {directory} "
+            f"({_reason(error)}): build the dataset again with `python -m nota_jax.data.build`"
+        ) from None
+
+
+def _open_shard(path: Path, length: int) -> ArrayRecordDataSource:
+    if not path.is_file():
+        raise UserError(
+            f"the dataset shard {path} is missing: copy it there or build the dataset again with "
+            "`python -m nota_jax.data.build`"
+        )
+    try:
+        source = ArrayRecordDataSource([str(path)])
+        found = len(source)
+    except Exception as error:
+        raise UserError(f"cannot open {path} ({_reason(error)}): {_REBUILD}") from None
+    if found != length:
+        raise UserError(f"{path} holds {found} records instead of {length}: {_REBUILD}")
+    return source
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,176 @@
+"""`Tune` → canonical ABC: one text for what a page shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+from nota_jax.notation.abc.decorations import decoration_text
+from nota_jax.notation.abc.fields import (
+    ACCIDENTALS,
+    default_normal,
+    field_text,
+    is_ending_number,
+    key_text,
+    length_text,
+)
+from nota_jax.notation.abc.lyrics import lyrics_text
+from nota_jax.notation.tune import Bar, Event, Grace, Item, Key, Meter, Note, Tune
+
+UNITS = (Fraction(1, 4), Fraction(1, 8), Fraction(1, 16))
+
+
+def unit_note_length(tune: Tune) -> Fraction:
+    """The canonical `L:`: of 1/4, 1/8 and 1/16 the one with the shortest body, the longer on a tie.
+
+    Only the lengths behind notes and rests depend on it, so only they are counted.
+    """
+    counts = Counter(event.duration for event in tune.events if not event.bar_rest)
+    return min(
+        UNITS,
+        key=lambda unit: sum(len(length_text(d / unit)) * count for d, count in counts.items()),
+    )
+
+
+def unit_text(unit: Fraction) -> str:
+    """ "1/8"."""
+    return f"{unit.numerator}/{unit.denominator}"
+
+
+def write(tune: Tune, *, breaks: bool = True) -> str:
+    """Canonical ABC of a tune, header and body; ends with a newline.
+
+    breaks: a line of text for each system (`Bar.line_break`), else the body is one line.
+    """
+    return header(tune) + write_body(tune, breaks=breaks) + "\n"
+
+
+def header(tune: Tune) -> str:
+    """The header lines; absent fields are left out."""
+    lines = ["X:1"]
+    lines += [f"T:{field_text(title)}" for title in tune.titles]
+    lines += [f"C:{field_text(tune.composer)}"] if tune.composer else []
+    lines += [f"M:{tune.meter.text}", f"L:{unit_text(unit_note_length(tune))}"]
+    lines += [f"Q:{tune.tempo}"] if tune.tempo else []
+    lines += [f"K:{key_text(tune.key)}"]
+    return "".join(line + "\n" for line in lines)
+
+
+def write_body(tune: Tune, bars: range | None = None, *, breaks: bool = True) -> str:
+    """The body of a tune, or of the region `bars` of it, without a newline at its end.
+
+    A region is written in the tune's own unit note length, so it is a piece of the whole's text.
+    """
+    bars = range(len(tune.bars)) if bars is None else bars
+    unit = unit_note_length(tune)
+    tuplets = Counter(event.tuplet.number for event in tune.events if event.tuplet)
+    meters = _meters(tune)
+    lines, text, line_bars = [], "", []
+    for i in bars:
+        bar = tune.bars[i]
+        text += _opening(bar, tune.bars[i - 1] if line_bars else None)
+        text += _items_text(bar.items, unit, meters[i], tuplets)
+        line_bars.append(bar)
+        follows = i + 1 in bars
+        joined = follows and not (breaks and bar.line_break)
+        if not (joined and tune.bars[i + 1].repeat_start and bar.barline in _WITH_START):
+            text += bar.barline
+        if not joined:
+            lines += [text, *_lyrics_lines(line_bars)]
+            text, line_bars = "", []
+    return "\n".join(lines)
+
+
+# A barline that shares its sign with the start-repeat behind it.
+_WITH_START = {"|": "|:", "||": "||:", ":|": "::"}
+
+
+def _meters(tune: Tune) -> list[Meter]:
+    """The meter in force at the beginning of each bar."""
+    meters, meter = [], tune.meter
+    for bar in tune.bars:
+        meters.append(meter)
+        meter = next((item for item in reversed(bar.items) if isinstance(item, Meter)), meter)
+    return meters
+
+
+def _opening(bar: Bar, before: Bar | None) -> str:
+    """What stands left of a bar's items, given the bar before it on the same line."""
+    text = ""
+    if bar.repeat_start:
+        text = "|:" if before is None else _WITH_START.get(before.barline, "|:")
+    if not bar.ending:
+        return text
+    if not is_ending_number(bar.ending):
+        return f'{text}["{bar.ending}" '
+    short = before is not None and before.barline in ("|", ":|") and not bar.repeat_start
+    return f"{text}{'' if short else '['}{bar.ending} "
+
+
+def _items_text(items: Iterable[Item], unit: Fraction, meter: Meter, tuplets: Counter[int]) -> str:
+    text, tuplet = "", None
+    for item in items:
+        if isinstance(item, Key):
+            text += f"[K:{key_text(item)}] "
+        elif isinstance(item, Meter):
+            meter = item
+            text += f"[M:{item.text}] "
+        else:
+            if item.tuplet and item.tuplet != tuplet:
+                actual, normal = item.tuplet.actual, item.tuplet.normal
+                text += _tuplet_text(actual, normal, tuplets[item.tuplet.number], meter)
+            tuplet = item.tuplet
+            text += event_text(item, unit) + ("" if item.beam else " ")
+    return text.rstrip(" ")
+
+
+def _tuplet_text(actual: int, normal: int, count: int, meter: Meter) -> str:
+    """`(3`, `(3:2:4`, `(3::2` …: the shortest that says it."""
+    p = f"({actual}"
+    q = "" if normal == default_normal(actual, meter) else str(normal)
+    if count != actual:
+        return f"{p}:{q}:{count}"
+    return f"{p}:{q}" if q else p
+
+
+def event_text(event: Event, unit: Fraction) -> str:
+    """One note, chord or rest with what is attached to it, without its tuplet's mark."""
+    text = "(" * event.slurs_open
+    text += _grace_text(event.grace) if event.grace else ""
+    text += f'"{event.chord_symbol}"' if event.chord_symbol else ""
+    text += "".join(f'"{annotation}"' for annotation in event.annotations)
+    text += "".join(decoration_text(name) for name in event.decorations)
+    length = "" if event.bar_rest else length_text(event.duration / unit)
+    if not event.notes:
+        text += ("Z" if event.bar_rest else "z") + length
+    elif len(event.notes) == 1:
+        text += note_text(event.notes[0]) + length + ("-" if event.notes[0].tie else "")
+    else:
+        together = all(note.tie for note in event.notes)
+        heads = (note_text(n) + ("-" if n.tie and not together else "") for n in event.notes)
+        text += f"[{''.join(heads)}]{length}" + ("-" if together else "")
+    return text + ")" * event.slurs_close
+
+
+def note_text(note: Note) -> str:
+    """A head without length or tie: `^c'`."""
+    mark = "" if note.accidental is None else ACCIDENTALS[note.accidental]
+    if note.octave >= 5:
+        return mark + note.step.lower() + "'" * (note.octave - 5)
+    return mark + note.step + "," * (4 - note.octave)
+
+
+def _grace_text(grace: Grace) -> str:
+    """Grace lengths count eighths where one stands alone, else sixteenths, whatever `L:` is."""
+    base = Fraction(1, 8) if len(grace.notes) == 1 else Fraction(1, 16)
+    notes = (note_text(note) + length_text(duration / base) for note, duration in grace.notes)
+    return "{" + ("/" if grace.slash else "") + "".join(notes) + "}"
+
+
+def _lyrics_lines(bars: Iterable[Bar]) -> Iterator[str]:
+    """The `w:` lines under a system."""
+    events = [event for bar in bars for event in bar.events if event.notes]
+    for verse in range(max((len(event.lyrics) for event in events), default=0)):
+        entries = [(event.lyrics + ("",) * (verse + 1))[verse] for event in events]
+        yield f"w:{lyrics_text(entries)}"

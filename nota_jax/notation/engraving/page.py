@@ -1,0 +1,248 @@
+"""The page around the music: title, composer and tempo in real fonts, one SVG, one PNG.
+
+All lengths are pixels of the final picture.  Title and composer are set here and not by the
+engraver, because they need the same size on every page, whatever the size of the staves.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import resvg_py
+import verovio
+from PIL import Image
+
+from nota_jax.notation.engraving.fonts import FALLBACK_FONT, TextFont, text_font
+from nota_jax.notation.engraving.mei import EngraveError, split_duration
+from nota_jax.notation.tune import Tune
+
+MARGIN = 8.0  # white around everything
+TINT = "#ffe27a"  # behind highlighted bars: light enough for black notes on it
+SVG_UNITS_PER_SPACE = 180.0  # Verovio's SVG units between two staff lines (its default `unit`)
+
+_MIN_STROKE = 22  # SVG units
+_TINT_PLACE = "<!--tint-->"
+# How Verovio's groups look (its own style sheet ties these to a random id).
+_LOOKS = {
+    "ending": ' font-weight="bold"', "fing": ' font-weight="bold"', "dir": ' font-style="italic"',
+    "dynam": ' font-style="italic"', "placeholder": ' visibility="hidden"',
+}  # fmt: skip
+_GROUP = re.compile(r'<g(?: id="[^"]*")?(?: class="([^"]*)")?>')
+
+_TITLE_SIZES = (14.0, 12.5, 11.0)  # tried in turn before the title is broken into lines
+_SUBTITLE_SIZES = (10.0, 9.0)
+_SIDE_SIZES = (10.0, 9.0, 8.0)  # composer (right) and tempo (left)
+_LEADING = 1.22  # line distance, of the font size
+_GAP = 3.0  # between header and music
+
+# Tempo: beat → SMuFL glyph of a small note with its stem.
+_BEAT_GLYPHS = {
+    Fraction(1): "E1D2", Fraction(1, 2): "E1D3", Fraction(1, 4): "E1D5", Fraction(1, 8): "E1D7",
+    Fraction(1, 16): "E1D9",
+}  # fmt: skip
+_DOT_GLYPH = "E1E7"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands above the music: SVG, and how much of the page it takes."""
+
+    svg: str
+    height: float
+
+
+# ------------------------------------------------------------------ header
+
+
+def set_header(tune: Tune, font: TextFont, music_font: str, size: int) -> Header:
+    """Titles centred, tempo left and composer right below them.
+
+    Raises `EngraveError` where a text has characters that no font draws or is too long.
+    """
+    width = size - 2 * MARGIN
+    for text in (*tune.titles, tune.composer, tune.tempo):
+        if font.missing(text):
+            raise EngraveError(f"the font {font.family} has no {font.missing(text)!r} ({text!r})")
+    y, out = MARGIN, []
+    for n, title in enumerate(tune.titles):
+        sizes = _SUBTITLE_SIZES if n else _TITLE_SIZES
+        fitted, lines = _fit_text(title, sizes, width, font)
+        texts = []
+        for line in lines:
+            y += fitted * _LEADING
+            texts.append(_text(line, size / 2, y - 0.24 * fitted, fitted, "middle"))
+        out.append(f'<g class="title" id="title{n}">{"".join(texts)}</g>')
+    composer_width = 0.0
+    top = y
+    if tune.composer:
+        fitted, lines = _fit_text(tune.composer, _SIDE_SIZES, width, font, weight=2)
+        texts = []
+        for line in lines:
+            y += fitted * _LEADING
+            texts.append(_text(line, size - MARGIN, y - 0.24 * fitted, fitted, "end"))
+            composer_width = max(composer_width, font.width(line, fitted, 2))
+        out.append(f'<g class="composer" font-style="italic">{"".join(texts)}</g>')
+    if tune.tempo:
+        fitted = _SIDE_SIZES[0]
+        svg, tempo_width = _tempo(tune.tempo, font, music_font, fitted)
+        if tempo_width > width:
+            raise EngraveError(f"the tempo {tune.tempo!r} is too long for the page")
+        if tempo_width + composer_width + 2 * fitted > width:
+            top = y
+        y = max(y, top + fitted * _LEADING)
+        baseline = top + fitted * (_LEADING - 0.24)
+        out.append(f'<g class="tempo" transform="translate({MARGIN},{baseline:.2f})">{svg}</g>')
+    return Header("".join(out), y + (_GAP if y > MARGIN else 0))
+
+
+def _fit_text(
+    text: str, sizes: Sequence[float], width: float, font: TextFont, weight: int = 0
+) -> tuple[float, list[str]]:
+    """The largest size at which the text fits one line, else the smallest, broken into lines."""
+    for size in sizes:
+        if font.width(text, size, weight) <= width:
+            return size, [text]
+    size, lines = sizes[-1], [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.width(longer, size, weight) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    lines = [line for line in lines if line]
+    if len(lines) > 3 or any(font.width(line, size, weight) > width for line in lines):
+        raise EngraveError(f"the text {text!r} is too long for the page")
+    return size, lines
+
+
+def _text(text: str, x: float, y: float, size: float, anchor: str) -> str:
+    return (
+        f'<text x="{x:.2f}" y="{y:.2f}" font-size="{size}" text-anchor="{anchor}">'
+        f"{escape(text)}</text>"
+    )
+
+
+_TEMPO = re.compile(r'(?:"(?P<words>[^"]*)")?\s*(?:(?P<beats>[0-9/ ]+)=(?P<rate>[0-9]+))?')
+
+
+def split_tempo(tempo: str) -> tuple[str, tuple[Fraction, ...], str]:
+    """`"Slow" 3/8=60` → words, beats, rate; raises `EngraveError` where it is written otherwise."""
+    match = _TEMPO.fullmatch(tempo)
+    if match is None:
+        raise EngraveError(f'the tempo {tempo!r} is not written as "words" 1/4=120')
+    beats = tuple(Fraction(beat) for beat in (match["beats"] or "").split())  # 2/4 is drawn as 1/2
+    return match["words"] or "", beats, match["rate"] or ""
+
+
+def _tempo(tempo: str, font: TextFont, music_font: str, size: float) -> tuple[str, float]:
+    """SVG (baseline at the origin) and width."""
+    words, beats, rate = split_tempo(tempo)
+    x, out = 0.0, []
+    if words:
+        out.append(_text(words, x, 0, size, "start"))
+        x += font.width(words + " ", size)
+    scale = size * 1.15 / 1000  # an em of glyph units: a note a little higher than a capital letter
+    for beat in beats:
+        base, dots = split_duration(beat, "tempo: ")
+        if base not in _BEAT_GLYPHS:
+            raise EngraveError(f"the tempo's beat {beat} is not drawn")
+        for glyph in (_BEAT_GLYPHS[base], *[_DOT_GLYPH] * dots):
+            path, advance = _glyph(music_font, glyph)
+            out.append(f'<g class="{glyph}" transform="translate({x:.2f},0) scale({scale:.5f})" '
+                       f'stroke="#000" stroke-width="25">'
+                       f"{path}</g>")  # fmt: skip
+            x += (advance + 60) * scale
+        x += 0.2 * size
+    if rate:
+        x += 0.1 * size
+        out.append(_text(f"= {rate}", x, 0, size, "start"))
+        x += font.width(f"= {rate}", size)
+    return "".join(out), x
+
+
+@functools.cache
+def _glyph(music_font: str, code: str) -> tuple[str, float]:
+    """A SMuFL glyph's SVG path and advance; from Leipzig where the font does not have it."""
+    data = Path(verovio.__file__).parent / "data"
+    if not (data / music_font / f"{code}.xml").exists():
+        music_font = "Leipzig"
+    path = re.search(r"<path.*/>", (data / music_font / f"{code}.xml").read_text())
+    table = (data / f"{music_font}.xml").read_text()
+    advance = re.search(rf'c="{code}"[^>]*h-a-x="([0-9.]+)"', table)
+    return path[0], float(advance[1])
+
+
+# ------------------------------------------------------------------ one SVG, one PNG
+
+
+def compose(verovio_svg: str, header: Header, spacing: float, font: TextFont, size: int) -> str:
+    """Header and Verovio's drawing on one white square.
+
+    The drawing's own <svg> frames would clip it and tie its styles to random ids, so only its
+    glyphs (<defs>) and its groups are taken over.
+    """
+    defs = re.search(r"<defs>.*?</defs>", verovio_svg, re.DOTALL)
+    start = verovio_svg.index('<g class="page-margin"')
+    music = verovio_svg[start : verovio_svg.index("</svg>", start)]
+    music = re.sub(
+        r'font-size="([0-9]+)px"', lambda m: f'font-size="{int(m[1]) * font.scale:.0f}px"', music
+    )
+    # Strokes by attribute and not by style sheet: resvg is a third faster so.  None is thinner
+    # than an eighth of a space, or staff lines and stems turn pale grey at this size.
+    music = re.sub(
+        r' stroke-width="([0-9]+)"',
+        lambda m: f' stroke="#000" stroke-width="{max(int(m[1]), _MIN_STROKE)}"', music,
+    )  # fmt: skip
+    scale = spacing / SVG_UNITS_PER_SPACE
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'width="{size}" height="{size}" viewBox="0 0 {size} {size}">'
+        f"{defs[0] if defs else ''}{_TINT_PLACE}"
+        f'<g class="header" font-family="{font.family}">{header.svg}</g>'
+        f'<g class="music" color="black" font-family="{font.family}" '
+        f'transform="translate({MARGIN},{header.height:.3f}) scale({scale:.7f})">{music}</g></svg>'
+    )
+
+
+def tint(page: str, boxes: Sequence[tuple[float, float, float, float]]) -> str:
+    """The page with tinted boxes (left, top, right, bottom) behind everything drawn."""
+    rects = "".join(
+        f'<rect x="{x0:.2f}" y="{y0:.2f}" width="{x1 - x0:.2f}" height="{y1 - y0:.2f}" '
+        f'fill="{TINT}"/>'
+        for x0, y0, x1, y1 in boxes
+    )
+    return page.replace(_TINT_PLACE, rects)
+
+
+def rasterise(page: str, font: TextFont, size: int, *, colour: bool) -> bytes:
+    """PNG of [size, size], grey or RGB.  Raises `EngraveError` where ink touches the edge."""
+    files = list(dict.fromkeys((*font.files, text_font(FALLBACK_FONT).files[0])))
+    start = page.index('<g class="music"')
+    page = page[:start] + _GROUP.sub(_plain_group, page[start:])
+    raw = resvg_py.svg_to_bytes(
+        svg_string=page, background="white", skip_system_fonts=True, font_files=files,
+        font_family=font.family, serif_family=font.family, sans_serif_family=font.family,
+    )  # fmt: skip
+    image = Image.open(io.BytesIO(bytes(raw))).convert("RGB" if colour else "L")
+    grey = image.convert("L")
+    edge = 2
+    inside = grey.copy()
+    inside.paste(255, (edge, edge, size - edge, size - edge))
+    if inside.getextrema()[0] < 255:
+        raise EngraveError("something is drawn over the edge of the page")
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=4)
+    return out.getvalue()
+
+
+def _plain_group(match: re.Match[str]) -> str:
+    """A group without id and class, which cost resvg a third of its time, but with their look."""
+    classes = (match[1] or "").split(" ")
+    return f"<g{next((_LOOKS[c] for c in classes if c in _LOOKS), '')}>"

@@ -1,0 +1,249 @@
+"""Proof that a picture shows its tune: what was read back from the drawing equals the tune.
+
+`drawn(tune, …)` says in the vocabulary of `readback.py` what a page of this tune has to show; the
+two are compared bar by bar, and the first difference is told in words.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from nota_jax.notation.engraving.mei import drawn_key, lyric_text, split_annotation, split_clef
+from nota_jax.notation.engraving.page import split_tempo
+from nota_jax.notation.engraving.readback import DrawnBar, DrawnEvent, Head, LaidOut, Sign
+from nota_jax.notation.engraving.svg import MismatchError
+from nota_jax.notation.tune import Bar, Event, Key, Meter, Note, Tune
+
+
+def proof(tune: Tune, laid_out: LaidOut) -> tuple[int, ...]:
+    """The bars that end a system of the layout, once everything drawn equals the tune.
+
+    Compared are titles, composer, tempo, bars and their lines, repeats, volta brackets, clefs,
+    keys and meters (with what each system repeats), and of every event the heads' heights,
+    accidentals, durations, beams, tuplets, grace notes, ties, slurs, decorations, chord symbols,
+    annotations and syllables; and that the pitches which the drawing implies are those that sound.
+
+    Raises `MismatchError`.
+    """
+    texts = (("titles", tuple(" ".join(t.split()) for t in tune.titles), laid_out.titles),
+             ("the composer", " ".join(tune.composer.split()), laid_out.composer),
+             ("the tempo", split_tempo(tune.tempo), split_tempo(laid_out.tempo)))  # fmt: skip
+    for what, expected, found in texts:
+        if expected != found:
+            raise MismatchError(f"{what}: the tune has {expected!r}, the page {found!r}")
+    if len(laid_out.bars) != len(tune.bars):
+        raise MismatchError(f"the tune has {len(tune.bars)} bars, the page {len(laid_out.bars)}")
+    systems = [place.system for place in laid_out.places]
+    starts = {i for i, system in enumerate(systems) if i == 0 or systems[i - 1] != system}
+    for i, (expected, found) in enumerate(zip(drawn(tune, starts), laid_out.bars, strict=True)):
+        if expected != found:
+            raise MismatchError(f"bar {i + 1}: {_difference(expected, found)}")
+    _check_pitches(tune, laid_out, starts)
+    return tuple(i - 1 for i in sorted(starts) if i)
+
+
+# ------------------------------------------------------------------ what a tune has to show
+
+
+def drawn(tune: Tune, system_starts: set[int]) -> list[DrawnBar]:
+    """Every bar of the tune as a page has to show it whose systems begin at `system_starts`."""
+    slurs = _slur_ends(tune)
+    key, meter = tune.key, tune.meter
+    bars: list[DrawnBar] = []
+    volta: str | None = None
+    for i, bar in enumerate(tune.bars):
+        if bar.ending:
+            volta = bar.ending
+        items: list[Sign | DrawnEvent] = []
+        changes, key_before, meter_before = _leading(bar), key, meter
+        for change in changes:
+            key = change if isinstance(change, Key) else key
+            meter = change if isinstance(change, Meter) else meter
+        signs = _change_signs(key_before, key, meter_before, meter, changes)
+        if i in system_starts:
+            items += [("clef", split_clef(key.clef)), *_key_sign(key)]
+            if i == 0 or any(isinstance(change, Meter) for change in changes):
+                items += _meter_sign(meter)
+            if bars and signs:
+                bars[-1] = _with_courtesies(bars[-1], tuple(signs))
+        else:
+            items += signs
+        inner, key, meter = _inner(bar, i, len(changes), key, meter, slurs)
+        bars.append(
+            DrawnBar(
+                items=tuple([*items, *inner]), courtesies=(), repeat_start=bar.repeat_start,
+                barline=bar.barline, volta=volta, volta_start=bool(bar.ending),
+            )
+        )  # fmt: skip
+        if bar.ending_stop:
+            volta = None
+    return bars
+
+
+def _leading(bar: Bar) -> list[Key | Meter]:
+    changes: list[Key | Meter] = []
+    for item in bar.items:
+        if isinstance(item, Event):
+            break
+        changes.append(item)
+    return changes
+
+
+def _change_signs(before: Key, key: Key, meter_before: Meter, meter: Meter, changes) -> list[Sign]:
+    signs: list[Sign] = []
+    if before.clef != key.clef:
+        signs.append(("clef", split_clef(key.clef)))
+    if any(isinstance(change, Key) for change in changes):
+        naturals = tuple((step, 0) for step, alter in drawn_key(before) if alter)
+        signs += _key_sign(key) or ([("key", naturals)] if naturals else [])
+    if any(isinstance(change, Meter) for change in changes):
+        signs += _meter_sign(meter)
+    return signs
+
+
+def _key_sign(key: Key) -> list[Sign]:
+    return [("key", tuple(drawn_key(key)))] if drawn_key(key) else []
+
+
+def _meter_sign(meter: Meter) -> list[Sign]:
+    return [] if meter.text == "none" else [("meter", meter.text.replace("(", "").replace(")", ""))]
+
+
+def _with_courtesies(bar: DrawnBar, signs: tuple[Sign, ...]) -> DrawnBar:
+    return DrawnBar(bar.items, signs, bar.repeat_start, bar.barline, bar.volta, bar.volta_start)
+
+
+def _inner(
+    bar: Bar, i: int, skip: int, key: Key, meter: Meter, slurs: dict
+) -> tuple[list[Sign | DrawnEvent], Key, Meter]:
+    """Events of the bar, and changes between them; key and meter after it."""
+    items: list[Sign | DrawnEvent] = []
+    groups = _beam_groups(bar.events)
+    numbers: dict[int, int] = {}
+    n = 0
+    for item in bar.items[skip:]:
+        if isinstance(item, Event):
+            items.append(_drawn_event(item, groups[n], numbers, slurs.get((i, n), [])))
+            n += 1
+        elif isinstance(item, Key):
+            items += _change_signs(key, item, meter, meter, [item])
+            key = item
+        else:
+            items += _meter_sign(item)
+            meter = item
+    return items, key, meter
+
+
+def _beam_groups(events: tuple[Event, ...]) -> list[int | None]:
+    """Number of the beam that each event lies under, None for none."""
+    groups: list[int | None] = [None] * len(events)
+    n = -1
+    for e in range(len(events) - 1):
+        if events[e].beam:
+            if groups[e] is None:
+                n += 1
+            groups[e] = groups[e + 1] = n
+    return groups
+
+
+def _drawn_event(
+    event: Event, group: int | None, numbers: dict[int, int], slurs: list[tuple[int, int]]
+) -> DrawnEvent:
+    tuplet = None
+    if event.tuplet is not None:
+        number = numbers.setdefault(event.tuplet.number, len(numbers))
+        tuplet = (number, str(event.tuplet.actual))
+    marks = [("decoration", name) for name in event.decorations]
+    marks += [("chord symbol", event.chord_symbol)] if event.chord_symbol else []
+    for text in event.annotations:
+        place, words = split_annotation(text)
+        marks.append(("annotation", ("^" if place == "above" else "_") + words))
+    for v, text in enumerate(event.lyrics):
+        if lyric_text(text):
+            marks.append((f"lyric {v + 1}", lyric_text(text)))
+    grace = event.grace
+    return DrawnEvent(
+        heads=tuple(_head(note) for note in sorted(event.notes, key=lambda n: n.diatonic)),
+        duration=Fraction(0) if event.bar_rest else event.duration,
+        group=group, tuplet=tuplet,
+        graces=tuple((_head(note), duration) for note, duration in grace.notes) if grace else (),
+        slash=bool(grace and grace.slash), marks=tuple(sorted(marks)), slurs=tuple(sorted(slurs)),
+    )  # fmt: skip
+
+
+def _head(note: Note) -> Head:
+    return Head(note.diatonic, note.accidental, note.tie)
+
+
+def _slur_ends(tune: Tune) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """(bar, event) → where the slurs end that begin there."""
+    ends: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    stack: list[tuple[int, int]] = []
+    for i, bar in enumerate(tune.bars):
+        for e, event in enumerate(bar.events):
+            older = min(event.slurs_close, len(stack))
+            starts = [stack.pop() for _ in range(older)]
+            stack += [(i, e)] * event.slurs_open
+            starts += [stack.pop() for _ in range(event.slurs_close - older)]
+            for start in starts:
+                ends.setdefault(start, []).append((i, e))
+    return ends
+
+
+# ------------------------------------------------------------------ telling what differs
+
+
+def _difference(expected: DrawnBar, found: DrawnBar) -> str:
+    for name in ("repeat_start", "barline", "volta", "volta_start", "courtesies"):
+        a, b = getattr(expected, name), getattr(found, name)
+        if a != b:
+            return f"{name.replace('_', ' ')}: the tune has {a!r}, the page {b!r}"
+    if len(expected.events) != len(found.events):
+        return f"the tune has {len(expected.events)} events, the page {len(found.events)}"
+    for a, b in zip(expected.items, found.items, strict=False):
+        if a == b:
+            continue
+        if isinstance(a, DrawnEvent) and isinstance(b, DrawnEvent):
+            where = f"event {expected.events.index(a) + 1}, "
+            for name in a.__dataclass_fields__:
+                if getattr(a, name) != getattr(b, name):
+                    return (f"{where}{name}: the tune has {getattr(a, name)}, "
+                            f"the page {getattr(b, name)}")  # fmt: skip
+        return f"the tune has {a}, the page {b}"
+    return f"the tune has {expected.items}, the page {found.items}"
+
+
+def _check_pitches(tune: Tune, laid_out: LaidOut, starts: set[int]) -> None:
+    """The alterations that follow from the drawing (key, accidentals, ties) are the sounding ones.
+
+    An accidental holds for its step in every octave to the end of the bar (ABC 2.1's default),
+    and over a tie for the note tied to.
+    """
+    key: dict[str, int] = {}
+    tied: dict[int, int] = {}
+    for i, (bar, shown) in enumerate(zip(tune.bars, laid_out.bars, strict=True)):
+        altered: dict[str, int] = {}
+        events = iter(bar.events)
+        if i in starts:
+            key = {}  # every system states its signature anew
+        for item in shown.items:
+            if not isinstance(item, DrawnEvent):
+                if item[0] == "key":
+                    key, altered = dict(item[1]), {}
+                continue
+            held, tied = tied, {}
+            notes = sorted(next(events).notes, key=lambda note: note.diatonic)
+            altered |= {h.step: h.accidental for h, _ in item.graces if h.accidental is not None}
+            for head, note in zip(item.heads, notes, strict=True):
+                if head.accidental is not None:
+                    altered[head.step] = head.accidental
+                alter = altered.get(head.step, key.get(head.step, 0))
+                if head.accidental is None and head.position in held:
+                    alter = held[head.position]
+                if alter != note.alter:
+                    raise MismatchError(
+                        f"bar {i + 1}: {note.step}{note.octave} sounds altered by {note.alter}, "
+                        f"but is drawn as altered by {alter}"
+                    )
+                if head.tie:
+                    tied[head.position] = alter

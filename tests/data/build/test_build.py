@@ -1,0 +1,283 @@
+"""The build: same bytes whatever happens on the way, splits by melody, every drop told."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nota_jax.data.build import dataset as build_module
+from nota_jax.data.build import staging
+from nota_jax.data.build.dataset import build, main
+from nota_jax.data.build.pages import Settings, part_of
+from nota_jax.data.build.report import Tally, general
+from nota_jax.data.store import writer
+from nota_jax.data.store.reader import PageReader
+from nota_jax.errors import UserError
+from nota_jax.notation import abc
+from nota_jax.notation.engraving import fonts
+
+SETTINGS = Settings(variants=2, seed=3)
+# Their melodies' hashes put the last three into test and number 10 into validation.
+NUMBERS = (*range(14), 31, 44, 80)
+WITH_COMPOSER = range(6)
+
+
+def tune_text(number: int) -> str:
+    """A tune of eight bars."""
+    rng = random.Random(number)
+    bars = ["".join(rng.choice("DEFGABcd") for _ in range(4)) for _ in range(8)]
+    composer = f"C:Composer {number}\n" if number in WITH_COMPOSER else ""
+    origin = ("China", "Ireland", "USA")[number % 3]
+    return (
+        f"X:{number}\nT:Tune {number}\n{composer}O:{origin}\nZ:Me {number}\nR:reel\nM:2/4\nL:1/8\n"
+        f"K:{rng.choice(('G', 'D', 'Am'))}\n{'|'.join(bars)}|]\n\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> str:
+    """A folder of tunes: one is there twice, one has two voices, one is too long for a page."""
+    folder = tmp_path_factory.mktemp("corpora") / "mine"
+    folder.mkdir()
+    tunes = [tune_text(number) for number in NUMBERS]
+    odd = [
+        tune_text(5).replace("X:5\nT:Tune 5", "X:90\nT:Again").replace("K:", "N:again\nK:"),
+        "X:91\nT:Voices\nM:2/4\nL:1/8\nK:G\nV:1\nGABc|]\nV:2\nGABc|]\n\n",
+        "X:92\nT:Long\nM:2/4\nL:1/32\nK:G\n" + "GABcdefgGABcdefg|" * 60 + "G16|]\n\n",
+    ]
+    (folder / "tunes.abc").write_text("".join(tunes + odd))
+    return f"path:{folder}"
+
+
+@pytest.fixture(scope="module")
+def dataset(corpus, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("built") / "set"
+    build(out, [corpus], settings=SETTINGS, workers=2)
+    return out
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(build_module, "CHUNK_TUNES", 2)
+
+
+def files_of(directory: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in directory.iterdir()
+    }
+
+
+def pages_of(directory: Path) -> list:
+    return list(PageReader(directory, list(writer.split_sizes(directory))))
+
+
+def test_one_worker_gives_the_same_bytes_as_two(corpus, dataset, tmp_path):
+    build(tmp_path / "set", [corpus], settings=SETTINGS, workers=1)
+    assert files_of(tmp_path / "set") == files_of(dataset)
+
+
+def test_an_interrupted_build_continues_to_the_same_bytes(
+    corpus, tmp_path, monkeypatch, small_chunks
+):
+    corpus_limit = ([corpus], 8)
+    build(tmp_path / "whole", *corpus_limit, workers=1)
+    written = []
+
+    def interrupted(path, records, tally):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        return write_chunk(path, records, tally)
+
+    write_chunk = staging.write_chunk
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "write_chunk", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build(tmp_path / "set", *corpus_limit, workers=1)
+    assert not (tmp_path / "set").exists()
+
+    last = staging.chunk_path(tmp_path / "set.partial", 1)
+    last.write_bytes(last.read_bytes()[:-1])  # as a machine that lost power leaves it
+    redone = []
+    monkeypatch.setattr(
+        staging, "write_chunk", lambda path, *rest: (redone.append(path), write_chunk(path, *rest))
+    )
+    build(tmp_path / "set", *corpus_limit, workers=1)
+    assert [path.name for path in redone] == ["000001", "000002", "000003"]
+    assert files_of(tmp_path / "set") == files_of(tmp_path / "whole")
+    assert not (tmp_path / "set.partial").exists()
+
+
+def test_a_full_disk_keeps_what_is_finished(corpus, tmp_path, monkeypatch, small_chunks, capsys):
+    arguments = ["--out", str(tmp_path / "set"), "--corpora", corpus, "--limit", "4"]
+    write_chunk, n = staging.write_chunk, []
+
+    def full(path, records, tally):
+        n.append(path)
+        if len(n) == 2:
+            with writer.full_disk_is_an_error(path):
+                raise OSError(28, "No space left on device")
+        write_chunk(path, records, tally)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "write_chunk", full)
+        assert main([*arguments, "--workers", "1"]) == 2
+    error = capsys.readouterr().err
+    assert "error: the disk is full" in error and "Traceback" not in error
+    assert staging.read_chunk(n[0]) is not None and not (tmp_path / "set").exists()
+    assert main([*arguments, "--workers", "1"]) == 0
+
+
+def test_a_finished_build_is_left_alone_and_another_one_refused(corpus, dataset):
+    before = files_of(dataset)
+    report = build(dataset, [corpus], settings=SETTINGS, workers=1)
+    assert report == json.loads((dataset / "build_report.json").read_text())
+    with pytest.raises(UserError, match=r"holds a dataset .* seed 3 \(now 4\).* another --out"):
+        build(dataset, [corpus], settings=Settings(variants=2, seed=4))
+    assert files_of(dataset) == before
+
+
+def test_an_unfinished_build_is_not_continued_with_other_arguments(corpus, tmp_path):
+    with staging.opened(tmp_path / "set", {"seed": 1}), pytest.raises(UserError, match="another"):
+        with staging.opened(tmp_path / "set", {"seed": 1}):
+            pass
+    with pytest.raises(UserError, match=r"unfinished build .*seed 1 \(now 0\)"):
+        build(tmp_path / "set", [corpus], 2)
+
+
+def test_a_folder_of_something_else_is_refused(corpus, tmp_path):
+    (tmp_path / "letters.txt").write_text("dear")
+    with pytest.raises(UserError, match="is no dataset of ours"):
+        build(tmp_path, [corpus], 2)
+
+
+def test_no_melody_is_in_two_parts(dataset):
+    parts: dict[str, set[str]] = {}
+    for page in pages_of(dataset):
+        part = str(page.metadata["split"]).removesuffix("_style")
+        parts.setdefault(str(page.metadata["melody_hash"]), set()).add(part)
+        assert part == part_of(str(page.metadata["melody_hash"]))
+    assert len(parts) == len(NUMBERS) and all(len(names) == 1 for names in parts.values())
+
+
+def test_held_out_fonts_are_drawn_for_test_style_alone(dataset):
+    held_out = {fonts.TEST_MUSIC_FONT, fonts.TEST_TEXT_FONT}
+    drawn = Counter()
+    for page in pages_of(dataset):
+        used = {page.metadata["music_font"], page.metadata["text_font"]}
+        assert used == held_out if page.metadata["split"] == "test_style" else not used & held_out
+        drawn[page.metadata["split"]] += 1
+    assert drawn["test"] == drawn["test_style"] == 3 * 3
+
+
+def test_a_style_page_differs_from_its_test_page_in_the_picture_alone(dataset):
+    tests = PageReader(dataset, ["extraction_test"])
+    styles = PageReader(dataset, ["extraction_test_style"])
+    for test, style in zip(tests, styles, strict=True):
+        assert style.id == test.id.replace("/0/", "/0-style/") and style.png != test.png
+        asked = [(turn.question, turn.answer) for turn in test.turns if turn.subtask != "abc"]
+        assert asked == [(t.question, t.answer) for t in style.turns if t.subtask != "abc"]
+
+
+def test_every_answer_is_true_of_the_page_it_is_about(dataset):
+    for page in pages_of(dataset):
+        tune = abc.parse(str(page.metadata["abc"]))
+        answers = {turn.subtask: turn.answer for turn in page.turns}
+        if page.task == "extraction":
+            assert answers["abc"] == page.metadata["abc"]
+            assert answers["title"] == tune.title and answers["key"] == abc.key_text(tune.key)
+        if page.task == "alignment":
+            first, last = map(int, str(page.metadata["highlight"]).split("-"))
+            assert 0 <= first <= last < len(tune.bars) and last - first < 4
+            assert answers["alignment"] == abc.write_body(tune, range(first, last + 1))
+        assert {turn.task for turn in page.turns} == {page.task}
+
+
+def test_pictures_have_the_wished_size_and_colour_where_bars_are_tinted(dataset):
+    for page in pages_of(dataset):
+        with Image.open(io.BytesIO(page.png)) as picture:
+            assert picture.size == (SETTINGS.size, SETTINGS.size)
+            colours = picture.convert("RGB").getcolors(2**16)
+        tinted = any(len(set(colour)) > 1 for _, colour in colours)
+        assert tinted == (page.task == "alignment")
+        assert page.metadata["staff_spacing"] >= 4
+
+
+def test_composers_are_marked_as_the_sources_or_invented(dataset):
+    seen = Counter()
+    for page in PageReader(dataset, ["extraction_train"]):
+        answer = next(turn.answer for turn in page.turns if turn.subtask == "composer")
+        place = int(str(page.metadata["source_id"]).split("#")[1]) - 1
+        number = (*NUMBERS, 5)[place]  # the last one is number 5 again
+        source = page.metadata["composer_source"]
+        seen[source] += 1
+        assert (source == "source") == (number in WITH_COMPOSER)
+        if source == "source":
+            assert answer == f"Composer {number}"
+        assert ("C:" in page.metadata["abc"]) == (source != "none")
+    assert set(seen) == {"source", "synthetic", "none"}
+
+
+def test_further_variants_are_transposed_and_the_first_is_not(dataset):
+    keys: dict[str, dict[str, int]] = {}
+    for page in PageReader(dataset, ["extraction_train"]):
+        source, variant, _ = page.id.rsplit("/", 2)
+        keys.setdefault(source, {})[variant] = page.metadata["transposition"]
+    assert all(set(variants) == {"0", "1"} for variants in keys.values())
+    assert all(variants["0"] == 0 != variants["1"] for variants in keys.values())
+
+
+def test_the_report_accounts_for_every_tune(dataset):
+    report = json.loads((dataset / "build_report.json").read_text())
+    assert report["tunes"]["in"] == len(NUMBERS) + 3
+    assert report["tunes"]["parsed"] == len(NUMBERS) + 2
+    assert report["tunes"]["drawn"] == len(NUMBERS) + 1
+    assert report["pages"] == writer.split_sizes(dataset)
+    reasons = {drop["reason"]: drop for drop in report["drops"]}
+    (voices,) = [drop for reason, drop in reasons.items() if reason.startswith("parse")]
+    assert voices["count"] == 1 and "tunes.abc: tune 91, line " in voices["examples"][0]
+    (too_long,) = [drop for reason, drop in reasons.items() if reason.startswith("engrave")]
+    assert "mine/tunes.abc#20" in too_long["examples"][0]
+    questions = Counter(
+        (f"{page.task}_{page.metadata['split']}", turn.subtask)
+        for page in pages_of(dataset)
+        for turn in page.turns
+    )
+    for (split, subtask), n in questions.items():
+        assert report["questions"][split][subtask] == n
+
+
+def test_report_and_contact_sheet_lie_beside_the_data(dataset):
+    text = (dataset / "build_report.md").read_text()
+    assert "| mine |" in text and "tune 91" in text and "| alignment |" in text
+    with Image.open(dataset / "contact_sheet.png") as sheet:
+        assert sheet.width > 4 * 336
+
+
+def test_nothing_to_draw_is_said(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "bad.abc").write_text("X:1\nT:Bad\nK:G\nV:1\nG|]\nV:2\nG|]\n")
+    arguments = ["--out", str(tmp_path / "set"), "--corpora", f"path:{tmp_path / 'mine'}"]
+    assert main([*arguments, "--workers", "1"]) == 2
+    assert "error: no tune could be drawn" in capsys.readouterr().err
+    assert main([*arguments, "--variants", "0"]) == 2
+    assert "variants is 0: at least 1" in capsys.readouterr().err
+
+
+def test_tallies_add_up_through_json():
+    one, other = Tally(), Tally()
+    one.count("page", "extraction_train", "China")
+    one.drop("parse", "bar 3: 'x' is wrong", "a: bar 3: 'x' is wrong")
+    other.count("page", "extraction_train", "China")
+    other.drop("parse", "bar 12: 'y' is wrong", "b: bar 12: 'y' is wrong")
+    one.add(Tally.from_json(json.loads(json.dumps(other.to_json()))))
+    assert one.counts["page", "extraction_train", "China"] == 2
+    assert one.counts["drop", "parse", general("bar 3: 'x' is wrong")] == 2
+    assert len(one.examples["drop", "parse", "bar #: … is wrong"]) == 2

@@ -1,0 +1,110 @@
+"""Prompts and masks, against the real Mistral tokenizers that ship in mistral-common."""
+
+import pathlib
+import shutil
+
+import mistral_common
+import pytest
+
+from nota_jax.data.feed import chat
+from nota_jax.data.feed.tokenizer import load_tokenizer, train_bpe
+from nota_jax.errors import UserError
+
+SENTENCEPIECE = {
+    "v1": "tokenizer.model.v1",
+    "v2": "mistral_instruct_tokenizer_240216.model.v2",
+    "v3": "mistral_instruct_tokenizer_240323.model.v3",
+}
+ABC = "X:1\nT:The Bag of Spuds\nM:4/4\nL:1/8\nK:Ador\n|:eAAB cBAG|[CEG]2 (3abc {gf}e4:|\n"
+EXCHANGES = [
+    ("What key is this piece in?", "A dorian"),
+    ("Transcribe this score to ABC notation.", ABC),
+    ("  Wer schrieb das?\n\n", "Käthe Müller-Über 中文 ♯"),
+    ("", "  leading and trailing spaces  "),
+    ("[INST] nested [/INST]?", "[/INST]"),
+    ("Give {question} and {answer}.", "{eos}"),
+    ("Empty?", ""),
+]
+
+
+@pytest.fixture(scope="module", params=[*SENTENCEPIECE, "bpe"])
+def tok(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "bpe":
+        return train_bpe([text for pair in EXCHANGES for text in pair] * 4, 400, folder)
+    shipped = pathlib.Path(mistral_common.__file__).parent / "data" / SENTENCEPIECE[request.param]
+    shutil.copy(shipped, folder / "tokenizer.model")
+    return load_tokenizer(folder)
+
+
+def unsplit(tok, text: str) -> list[int]:
+    return [tok.bos_token_id] + tok(text, add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("question, answer", EXCHANGES)
+def test_prefix_and_turn_have_the_tokens_of_the_unsplit_text(tok, question, answer):
+    prefix = chat.encode_prefix(tok, "mistral_instruct", 5)
+    ids, _ = chat.encode_turn(tok, "mistral_instruct", question, answer)
+    text = f"[INST] {'<image>' * 5}\n{question} [/INST] {answer} </s>"
+    assert prefix + ids == unsplit(tok, text)
+
+    ids, _ = chat.encode_turn(tok, "plain", question, answer)
+    assert chat.encode_prefix(tok, "plain", 5) + ids == unsplit(tok, f"{'<image>' * 5}{answer}\n")
+
+
+@pytest.mark.parametrize("question, answer", EXCHANGES)
+def test_exactly_the_answer_and_end_of_sequence_are_supervised(tok, question, answer):
+    ids, supervised = chat.encode_turn(tok, "mistral_instruct", question, answer)
+    given = [token for token, is_target in zip(ids, supervised, strict=True) if not is_target]
+    wanted = [token for token, is_target in zip(ids, supervised, strict=True) if is_target]
+    assert given + wanted == ids
+    assert tok.decode(given, skip_special_tokens=False).endswith(f"{question} [/INST]")
+    assert wanted[-1] == tok.eos_token_id and tok.eos_token_id not in wanted[:-1]
+    assert chat.decode_answer(tok, wanted) == answer.strip()
+
+
+def test_the_prompt_at_inference_is_the_unsupervised_part_of_training(tok):
+    questions, answers = zip(*EXCHANGES, strict=True)
+    turns = chat.encode_turns(tok, "mistral_instruct", questions, answers)
+    prompts = chat.encode_prompts(tok, "mistral_instruct", questions)
+    assert [list(turn.ids[: turn.n_prompt]) for turn in turns] == prompts
+
+
+def test_plain_drops_the_question_and_supervises_the_whole_caption(tok):
+    ids, supervised = chat.encode_turn(tok, "plain", "What is this?", ABC)
+    assert all(supervised)
+    assert tok.decode(ids) == ABC + "\n"
+    assert chat.encode_prompts(tok, "plain", ["What is this?"]) == [[]]
+
+
+def test_a_batch_of_turns_equals_the_turns_one_by_one(tok):
+    questions, answers = zip(*EXCHANGES, strict=True)
+    together = chat.encode_turns(tok, "mistral_instruct", questions, answers)
+    for turn, (question, answer) in zip(together, EXCHANGES, strict=True):
+        ids, supervised = chat.encode_turn(tok, "mistral_instruct", question, answer)
+        assert (list(turn.ids), list(turn.supervised)) == (ids, supervised)
+
+
+def test_the_chat_template_writes_the_same_conversation(tok):
+    tok.chat_template = chat.CHAT_TEMPLATE
+    for question, answer in EXCHANGES[:3]:
+        messages = [
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]},
+            {"role": "assistant", "content": [{"type": "text", "text": answer}]},
+        ]
+        text = tok.apply_chat_template(messages, tokenize=False)
+        ids, _ = chat.encode_turn(tok, "mistral_instruct", question, answer)
+        assert unsplit(tok, text) == chat.encode_prefix(tok, "mistral_instruct", 1) + ids
+
+
+@pytest.mark.parametrize("text", ["<image>", "so </s> it", "<pad>"])
+def test_special_tokens_in_a_text_are_refused(tok, text):
+    with pytest.raises(UserError, match="special token"):
+        chat.encode_turn(tok, "mistral_instruct", "What?", text)
+    with pytest.raises(UserError, match="special token"):
+        chat.encode_turn(tok, "mistral_instruct", text, "That.")
+
+
+def test_an_unknown_template_lists_the_templates(tok):
+    with pytest.raises(UserError, match="mistral_instruct, plain"):
+        chat.encode_prefix(tok, "vicuna", 1)

@@ -1,0 +1,306 @@
+"""Batches: reproducible, resumable, the same however many processes read them."""
+
+import collections
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from nota_jax.data.feed import chat, images, pipeline
+from nota_jax.data.feed.pipeline import (
+    PipelineConfig,
+    eval_questions,
+    length_classes,
+    make_pipeline,
+    shrunk,
+)
+from nota_jax.data.feed.tokenizer import train_bpe
+from nota_jax.data.store import writer
+from nota_jax.data.store.reader import PageReader, texts
+from nota_jax.errors import UserError
+from tests.data.make_dataset import SUBTASKS, make_page, write_dataset
+
+SPLITS = ("extraction_train", "alignment_train")
+SIZES = {"extraction_train": 61, "alignment_train": 10, "extraction_test": 25}
+CONFIG = PipelineConfig(n_image_tokens=4, image_size=48, batch_size=24, lengths=(120, 160, 220))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("pipeline") / "dataset", SIZES)
+
+
+@pytest.fixture(scope="module")
+def tok(dataset, tmp_path_factory):
+    return train_bpe(texts(dataset, SPLITS), 400, tmp_path_factory.mktemp("bpe"))
+
+
+@pytest.fixture
+def make(dataset, tok):
+    def make(splits=SPLITS, seed=0, epochs=None, process=(0, 1), **changes):
+        return make_pipeline(
+            dataset, splits, tok, dataclasses.replace(CONFIG, **changes),
+            seed=seed, epochs=epochs, process_index=process[0], process_count=process[1],
+        )  # fmt: skip
+
+    return make
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    assert one["ids"] == other["ids"]
+    for name in one.keys() - {"ids"}:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name, strict=True)
+
+
+def all_ids(batches):
+    return [name for batch in batches for row in batch["ids"] for name in row]
+
+
+def test_a_batch_has_the_promised_shapes_and_types(make):
+    made = make()
+    seen = set()
+    for batch in itertools.islice(made, made.steps_per_epoch):
+        n, length = batch["tokens"].shape
+        assert n == made.rows_per_batch == len(batch["ids"]) and length in CONFIG.lengths
+        seen.add(length)
+        assert batch["images"].shape == (n, 48, 48, 3) and batch["images"].dtype == np.uint8
+        for name in ("tokens", "turn_ids", "positions", "targets"):
+            assert batch[name].shape == (n, length) and batch[name].dtype == np.int32
+        assert batch["weights"].shape == (n, length) and batch["weights"].dtype == np.float32
+    assert len(seen) > 1  # the length classes are at work
+
+
+def test_images_and_answers_of_a_row_belong_to_its_ids(make, tok):
+    for batch in make(epochs=1):
+        for row, ids in enumerate(batch["ids"]):
+            number = int(ids[0].split(":")[0].split("-")[1])
+            page = make_page(ids[0].split("-")[0], number)
+            assert (batch["images"][row] == number).all()
+            answers = {turn.subtask: turn.answer for turn in page.turns}
+            for turn, name in enumerate(ids, 1):
+                here = (batch["turn_ids"][row] == turn) & (batch["weights"][row] == 1)
+                predicted = chat.decode_answer(tok, batch["targets"][row][here])
+                assert predicted == answers[name.split(":")[1]]
+
+
+def test_the_rows_per_batch_hold_the_batch_size_in_questions(make):
+    for batch_size, multiple in ((24, 1), (24, 4), (48, 1), (6, 1)):
+        made = make(batch_size=batch_size, row_multiple=multiple)
+        questions = made.report()["questions_per_batch"]
+        per_row = made.plan.n_turns / made.plan.n_rows
+        assert made.rows_per_batch % multiple == 0
+        assert abs(questions - batch_size) <= per_row * multiple / 2 + 0.1
+    assert make(turns_per_row=1).rows_per_batch == 24
+
+
+def test_an_epoch_asks_each_question_at_most_once_and_misses_less_than_a_batch(make):
+    made = make()
+    batches = iter(made)
+    epochs = [all_ids(itertools.islice(batches, made.steps_per_epoch)) for _ in range(3)]
+    for ids in epochs:
+        assert len(set(ids)) == len(ids)
+    missed = made.plan.n_rows - made.steps_per_epoch * made.rows_per_batch
+    assert 0 <= missed < made.rows_per_batch
+    assert epochs[0] != epochs[1] != epochs[2]
+    asked = {name for ids in epochs for name in ids}
+    assert len(asked) > 0.98 * made.plan.n_turns  # what one epoch misses, another has
+
+
+def test_epochs_end_the_iterator_and_may_be_fractions(make):
+    made = make()
+    for epochs in (0.5, 1.0, 2.25):
+        assert len(list(make(epochs=epochs))) == round(epochs * made.steps_per_epoch)
+    assert make(epochs=0.5).total_steps == round(0.5 * made.steps_per_epoch)
+    assert made.total_steps is None
+
+
+@pytest.mark.parametrize("threads, prefetch", [(0, 0), (1, 1), (3, 4)])
+def test_batches_do_not_depend_on_threads_or_prefetching(make, threads, prefetch):
+    for one, other in zip(
+        make(epochs=1.5), make(epochs=1.5, threads=threads, prefetch=prefetch), strict=True
+    ):
+        same(one, other)
+
+
+def test_the_seed_decides_the_order(make):
+    def first(seed):
+        return all_ids(itertools.islice(make(seed=seed), 3))
+
+    assert first(1) == first(1) and first(1) != first(2)
+
+
+@pytest.mark.parametrize("threads, prefetch", [(0, 0), (2, 3)])
+def test_continuing_from_a_state_equals_never_having_stopped(make, threads, prefetch):
+    options = {"threads": threads, "prefetch": prefetch, "epochs": 2.0}
+    uninterrupted = list(make(**options))
+    for stop in (0, 1, make().steps_per_epoch, len(uninterrupted) - 1):
+        batches = iter(make(**options))
+        for _ in range(stop):
+            next(batches)
+        state = json.loads(json.dumps(batches.get_state()))  # a checkpoint holds it as JSON
+        resumed = iter(make(**options))
+        next(resumed)  # prefetching has begun elsewhere
+        resumed.set_state(state)
+        for expected in uninterrupted[stop:]:
+            same(next(resumed), expected)
+        with pytest.raises(StopIteration):
+            next(resumed)
+
+
+def test_a_state_of_other_data_or_settings_is_refused(make):
+    state = iter(make()).get_state()
+    for changes, word in (
+        ({"seed": 1}, "seed"),
+        ({"batch_size": 48}, "rows_per_batch"),
+        ({"lengths": (160, 220)}, "lengths"),
+        ({"splits": ("extraction_train",), "batch_size": 24}, "the dataset"),
+        ({"turns_per_row": 2}, "row settings"),
+    ):
+        with pytest.raises(UserError, match=f"{word}.* changed since"):
+            iter(make(**changes)).set_state(state)
+    iter(make(epochs=9, threads=0)).set_state(state)  # a longer run may continue
+
+
+def test_processes_read_disjoint_parts_that_make_up_the_global_batch(make):
+    whole = make(row_multiple=4, epochs=1)
+    for count in (2, 4):
+        parts = [make(row_multiple=4, epochs=1, process=(i, count)) for i in range(count)]
+        for batch, *shares in zip(whole, *parts, strict=True):
+            assert len(shares[0]["ids"]) == whole.rows_per_batch // count
+            joined = {
+                name: sum((share[name] for share in shares), [])
+                if name == "ids"
+                else np.concatenate([share[name] for share in shares])
+                for name in batch
+            }
+            same(joined, batch)
+        for shares in zip(*parts, strict=True):
+            assert len(set(all_ids(shares))) == sum(len(set(all_ids([one]))) for one in shares)
+
+
+def test_jittered_pictures_move_anew_each_epoch_alike_in_every_process(make):
+    still, moved = make(), make(jitter=5)
+    one, other = iter(still), iter(moved)
+    unmoved = 0
+    for _ in range(still.steps_per_epoch):
+        a, b = next(one), next(other)
+        same({k: v for k, v in a.items() if k != "images"},
+             {k: v for k, v in b.items() if k != "images"})  # fmt: skip
+        unmoved += sum(map(np.array_equal, a["images"], b["images"]))
+        assert b["images"].shape == a["images"].shape
+    assert unmoved < 0.2 * still.steps_per_epoch * still.rows_per_batch
+    halves = [iter(make(jitter=5, process=(i, 2))) for i in range(2)]
+    whole = iter(make(jitter=5, row_multiple=2))
+    for _ in range(3):
+        parts = [next(half)["images"] for half in halves]
+        np.testing.assert_array_equal(np.concatenate(parts), next(whole)["images"])
+    state = other.get_state()
+    again = iter(make(jitter=5))
+    again.set_state(state)
+    same(next(again), next(other))
+
+
+def test_subtasks_and_several_splits_are_mixed_as_asked(make):
+    ids = all_ids(make(epochs=1, subtasks=("-abc", "-title")))
+    kinds = collections.Counter(name.split(":")[1] for name in ids)
+    assert set(kinds) == set(SUBTASKS) - {"abc", "title"} | {"alignment"}
+    ids = all_ids(make(splits=["alignment_train"], epochs=1, batch_size=2))
+    assert len(ids) == 10 and all(name.startswith("alignment-") for name in ids)
+
+
+def test_length_classes_are_whole_batches_and_rows_fit():
+    rng = np.random.default_rng(0)
+    for n, batch in itertools.product((8, 9, 23, 100, 500), (1, 3, 8)):
+        for low, high in ((10, 60), (10, 300), (250, 300)):
+            needed = rng.integers(low, high, n)
+            classes = length_classes(needed, (300, 100, 50), batch)
+            assert sorted(np.concatenate([*classes.values()])) == [*range(n)]
+            for length, members in classes.items():
+                assert (needed[members] <= length).all()
+                assert len(members) % batch == 0 or length == 300
+            assert not 0 < len(classes[300]) < batch
+
+
+def test_a_row_goes_to_the_smallest_length_that_holds_it():
+    classes = length_classes(np.array([10, 50, 51, 100, 101, 300]), (50, 100, 300), 1)
+    assert {length: list(members) for length, members in classes.items()} == {
+        50: [0, 1], 100: [2, 3], 300: [4, 5],
+    }  # fmt: skip
+
+
+def test_a_length_shrinks_to_its_longest_row():
+    needed = np.array([17, 40, 33])
+    assert [shrunk(50, needed, multiple) for multiple in (0, 1, 8, 16, 32)] == [50, 40, 40, 48, 50]
+    assert shrunk(50, needed[:0], 8) == 50
+
+
+def test_shrunken_rows_are_the_same_rows_with_less_padding(make):
+    plain, shrunken = make(), make(length_multiple=8)
+    assert sum(shrunken.steps_by_length.values()) == plain.steps_per_epoch
+    assert shrunken.report()["padding_share"] < plain.report()["padding_share"]
+    for a, b in itertools.islice(zip(plain, shrunken, strict=False), plain.steps_per_epoch):
+        length = b["tokens"].shape[1]
+        assert a["ids"] == b["ids"] and length in shrunken.steps_by_length
+        for name in ("tokens", "turn_ids", "positions", "targets", "weights"):
+            np.testing.assert_array_equal(a[name][:, :length], b[name])
+        assert (a["turn_ids"][:, length:] == -1).all()
+
+
+def test_too_small_a_split_says_what_to_lower(make):
+    with pytest.raises(UserError, match="alignment_train has 10 rows .*lower data.batch_size"):
+        make(splits=["alignment_train"], batch_size=24)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_an_unreadable_image_stops_with_the_record_named(tmp_path, tok, threads):
+    page = dataclasses.replace(make_page("alignment", 3), png=b"no picture")
+    path = writer.shard_path(tmp_path, "alignment_train", 0, 1)
+    n_bytes = writer.write_shard(path, [writer.encode(page)])
+    writer.write_tfds_metadata(tmp_path, {"alignment_train": ([1], n_bytes)}, "")
+    config = dataclasses.replace(CONFIG, batch_size=1, threads=threads)
+    with pytest.raises(UserError, match="image of record alignment-3"):
+        next(iter(make_pipeline(tmp_path, ["alignment_train"], tok, config)))
+
+
+def test_eval_questions_are_the_pages_with_their_prompts(dataset, tok):
+    pages = list(eval_questions(dataset, "extraction_test", tok, n_image_tokens=4, image_size=48))
+    on_disk = {page.id: page for page in PageReader(dataset, ["extraction_test"])}
+    assert sorted(page.id for page in pages) == sorted(on_disk)
+    for page in pages:
+        stored = on_disk[page.id]
+        assert page.turns == stored.turns and page.metadata == stored.metadata
+        np.testing.assert_array_equal(page.image, images.load(stored.png, 48))
+        assert list(page.prefix) == chat.encode_prefix(tok, "mistral_instruct", 4)
+        for prompt, turn in zip(page.prompts, page.turns, strict=True):
+            text = tok.decode([*page.prefix, *prompt])
+            assert text == f"<s>[INST] {'<image>' * 4}\n{turn.question} [/INST]"
+
+
+def test_a_limited_evaluation_is_the_beginning_of_the_full_one(dataset, tok):
+    def ask(**options):
+        return list(
+            eval_questions(
+                dataset, "extraction_test", tok, n_image_tokens=4, image_size=48, **options
+            )
+        )
+
+    everything = [(page.id, turn) for page in ask() for turn in page.turns]
+    for limit in (1, 6, 20):
+        some = [(page.id, turn) for page in ask(limit=limit) for turn in page.turns]
+        assert some == everything[:limit]
+    assert [page.id for page in ask()] != sorted(page.id for page in ask())
+    keys = [turn.subtask for page in ask(subtasks=("key", "abc")) for turn in page.turns]
+    assert collections.Counter(keys) == {"key": 25, "abc": 25}
+    with pytest.raises(UserError, match="subtask form"):
+        ask(subtasks=("form",))
+
+
+def test_measure_counts_what_it_reads(make):
+    rates = pipeline.measure(make(), seconds=0.2)
+    ratio = rates["questions_per_second"] / rates["images_per_second"]
+    made = make()
+    assert rates["images_per_second"] > 0
+    assert ratio == pytest.approx(made.plan.n_turns / made.plan.n_rows, rel=0.2)

@@ -1,0 +1,154 @@
+"""The pool's promises: order, determinism, and a crash or a hang that costs one tune."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from nota_jax.notation.abc import parse
+from nota_jax.notation.engraving import pool as pool_module
+from nota_jax.notation.engraving.engrave import Picture, Style, engrave, engrave_each
+from nota_jax.notation.engraving.pool import CRASHED, TIMED_OUT, EngravePool
+
+ROOT = Path(__file__).parents[2]
+
+
+def tune(n: int):
+    music = " | ".join(f"{note}2 G2 A2 B2" for note in "CDEFGAB"[: n % 7 + 1])
+    return parse(f"X:1\nT:Tune {n}\nM:4/4\nL:1/8\nK:C\n{music} |]\n")
+
+
+def fragile(tune, style, highlights):
+    """Engraves, unless the title asks for a disaster."""
+    for word, signum in (("segfault", signal.SIGSEGV), ("abort", signal.SIGABRT)):
+        if word in tune.title:
+            os.kill(os.getpid(), signum)
+    if "hang" in tune.title:
+        time.sleep(60)
+    if "bug" in tune.title:
+        raise KeyError("a bug")
+    return engrave_each(tune, style, highlights)
+
+
+FRAGILE = f"{__name__}:fragile"
+
+
+def jobs(titles):
+    for n, title in enumerate(titles):
+        music = parse(f"X:1\nT:{title}\nM:4/4\nL:1/8\nK:C\nC2 D2 E2 F2 |]\n")
+        yield n, music, Style(), (None,)
+
+
+def test_results_are_those_of_one_process_and_in_order():
+    marks = [(None,), ((0, 0),), (None, (0, 0))]
+    work = [(f"key {n}", tune(n), Style(), marks[n % 3]) for n in range(12)]
+    expected = [
+        (key, tuple(engrave(t, style, highlight=mark) for mark in marked))
+        for key, t, style, marked in work
+    ]
+    for n_workers in (1, 2):
+        with EngravePool(n_workers) as pool:
+            assert list(pool.map(iter(work))) == expected
+
+
+def test_a_crash_costs_one_tune_and_the_pool_goes_on():
+    titles = ["one", "segfault", "two", "abort", "segfault", "three"]
+    with EngravePool(2, work=FRAGILE) as pool:
+        results = dict(pool.map(jobs(titles)))
+        crashed = [n for n in range(6) if results[n] == CRASHED]
+        assert crashed == [1, 3, 4]
+        assert all(isinstance(results[n][0], Picture) for n in (0, 2, 5))
+        again = dict(pool.map(jobs(["four"])))
+    assert isinstance(again[0][0], Picture)
+
+
+def test_a_tune_that_takes_too_long_is_given_up(monkeypatch):
+    monkeypatch.setattr(pool_module, "_START_SECONDS", 30.0)
+    with EngravePool(1, timeout=3.0, work=FRAGILE) as pool:
+        results = list(pool.map(jobs(["one", "hang", "two"])))
+    assert [type(r) is tuple or r for _, r in results] == [True, TIMED_OUT, True]
+
+
+def test_reasons_are_told_and_a_bug_costs_one_tune():
+    long = parse("X:1\nT:t\nM:4/4\nL:1/8\nK:C\n" + "CDEF GABc|" * 100 + "\n")
+    with EngravePool(1, work=FRAGILE) as pool:
+        results = list(pool.map([*jobs(["bug"]), (1, long, Style(), (None,))]))
+    assert results[0] == (0, "unexpected KeyError: 'a bug'")
+    assert results[1][1].startswith("EngraveError: too long for one legible page")
+
+
+def test_jobs_are_drawn_only_a_little_ahead():
+    drawn = []
+
+    def source():
+        for n in range(200):
+            drawn.append(n)
+            yield n, tune(n), Style(), (None,)
+
+    with EngravePool(1) as pool:
+        results = pool.map(source())
+        next(results)
+        assert len(drawn) < 20
+
+
+def test_a_worker_that_died_between_two_maps_is_replaced():
+    with EngravePool(1) as pool:
+        assert isinstance(dict(pool.map(jobs(["one"])))[0][0], Picture)
+        os.kill(pool._workers[0].process.pid, signal.SIGKILL)
+        pool._workers[0].process.wait()
+        assert isinstance(dict(pool.map(jobs(["two"])))[0][0], Picture)
+
+
+def test_a_pool_needs_workers_and_its_with_block():
+    with pytest.raises(ValueError, match="at least one"):
+        EngravePool(0)
+    with pytest.raises(ValueError, match="with"):
+        list(EngravePool(1).map([]))
+
+
+def test_workers_do_not_import_jax():
+    code = (
+        "import sys, nota_jax.notation.engraving.pool, nota_jax.notation.engraving.engrave\n"
+        "assert 'jax' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_ctrl_c_ends_the_workers_and_says_nothing_of_them(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import itertools, sys
+            sys.path[:0] = [{str(ROOT)!r}]
+            from nota_jax.notation.abc import parse
+            from nota_jax.notation.engraving.engrave import Style
+            from nota_jax.notation.engraving.pool import EngravePool
+            tune = parse("X:1\\nT:t\\nM:4/4\\nL:1/8\\nK:C\\nC2 D2 E2 F2 |]\\n")
+            try:
+                with EngravePool(2) as pool:
+                    pids = [worker.process.pid for worker in pool._workers]
+                    for n, _ in pool.map((n, tune, Style(), (None,)) for n in itertools.count()):
+                        if n == 3:
+                            print(*pids, flush=True)
+            except KeyboardInterrupt:
+                print("interrupted")
+            """
+        )
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    pids = [int(pid) for pid in process.stdout.readline().split()]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (out.strip(), err) == ("interrupted", "")
+    assert len(pids) == 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)

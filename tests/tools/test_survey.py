@@ -1,0 +1,18 @@
+"""The survey of a folder of ABC files."""
+
+from __future__ import annotations
+
+from nota_jax.tools import survey
+
+
+def test_refusals_are_printed_and_the_rest_counted(tmp_path, capsys):
+    (tmp_path / "tunes").mkdir()
+    (tmp_path / "tunes" / "book.abc").write_text(
+        "X:1\nM:3/4\nL:1/4\nK:C\nABc|ABc|]\n\nX:2\nM:3/4\nL:1/4\nK:C\nABc|AB|ABc|]\n\nX:3\nK:C\nA)|\n"
+    )
+    survey.main(["--problems", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "tunes/book.abc: tune 3, line 15, column 2: a slur ends here" in out
+    assert "tunes/book.abc: tune 2, bar 2: 1/2 of a whole note" in out
+    assert out.splitlines()[-1].startswith("all")
+    assert [int(row) for row in out.splitlines()[-1].split()[1:]] == [3, 2, 2, 1, 1, 0, 0]
