@@ -35,7 +35,8 @@ from nota_jax.data.feed.tokenizer import load_tokenizer, save_tokenizer
 from nota_jax.environment import quiet
 from nota_jax.errors import UserError, exit_status
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.params import count_params, human_bytes, unflatten
+from nota_jax.params import count_params, unflatten
+from nota_jax.units import human_bytes
 
 Say = Callable[[str], None]
 

@@ -28,7 +28,8 @@ from conversion import architecture, from_hf, names, shards
 from nota_jax.errors import UserError, exit_status
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
-from nota_jax.params import flatten, human_bytes
+from nota_jax.params import flatten
+from nota_jax.units import human_bytes
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 SMALL_VOCABULARY = 1024  # where the size leaves it to its tokenizer

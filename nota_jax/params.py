@@ -21,6 +21,7 @@ from typing import Any
 from flax import traverse_util
 
 from nota_jax.errors import UserError
+from nota_jax.units import human_bytes
 
 Rules = Sequence[tuple[str, Any]]
 Tree = Mapping[str, Any]
@@ -197,12 +198,3 @@ def _fold(
             yield (name if members == [name] else name + "/"), members
         else:
             yield from _fold(members, columns, depth + 1)
-
-
-def human_bytes(n: float) -> str:
-    """1536 → "1.5 KB"; decimal units, as disks and accelerators are sold."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:.1f} TB"

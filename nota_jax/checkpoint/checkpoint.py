@@ -35,8 +35,9 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nota_jax.errors import UserError
-from nota_jax.params import Tree, flatten, human_bytes, join_trees, n_bytes, unflatten
+from nota_jax.params import Tree, flatten, join_trees, n_bytes, unflatten
 from nota_jax.training.state import TrainState
+from nota_jax.units import human_bytes
 
 INTACT = "What was saved before is intact; make room and run the same command to continue."
 

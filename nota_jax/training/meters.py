@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from nota_jax.units import duration
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -142,13 +144,6 @@ def line(step: int, total_steps: int, report: Mapping[str, float]) -> str:
         parts.append(f"MFU {100 * report['mfu']:.1f} %")
     parts.append(f"ETA {duration((total_steps - step) / report['steps_per_second'])}")
     return "  ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """75 → "1:15", 4000 → "1:06:40"."""
-    minutes, seconds = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 class Journal:

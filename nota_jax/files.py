@@ -1,0 +1,77 @@
+"""Writing files that are there whole or not at all, on disks that have an end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nota_jax.errors import UserError
+from nota_jax.units import human_bytes
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> None:
+    """Writes a file through a temporary neighbour, so that no reader ever sees half of it.
+
+    Raises:
+      UserError: the disk is full; what stood at `path` before still does.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with full_disk_is_an_error(path):
+            unfinished.write_bytes(data)
+            unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
+    """Plain JSON values in UTF-8, ending with a newline; see `write_atomic`."""
+    write_atomic(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def full_disk_is_an_error(path: str | Path) -> Iterator[None]:
+    """Turns "no space left" of any library that writes at `path` into a `UserError`."""
+    try:
+        yield
+    except Exception as error:  # array_record and TensorStore have their own exceptions
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        if not full:
+            raise
+        raise UserError(
+            f"the disk is full: {free_text(path)} free for {path}; make room and start again"
+        ) from error
+
+
+def require_room(path: str | Path, needed: int, what: str) -> None:
+    """Before anything is written.
+
+    Raises:
+      UserError: naming what needs the room, how much it needs and how much there is.
+    """
+    if free_bytes(path) < needed:
+        raise UserError(
+            f"{what} needs {human_bytes(needed)} at {path}, {free_text(path)} are free: make room "
+            "or choose another folder"
+        )
+
+
+def free_bytes(path: str | Path) -> int:
+    """Room on the disk that holds `path`, or would hold it."""
+    folder = Path(path).absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def free_text(path: str | Path) -> str:
+    return human_bytes(free_bytes(path))
