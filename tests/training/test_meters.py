@@ -4,7 +4,6 @@ import json
 import sys
 
 import numpy as np
-import pytest
 
 from nota_jax.training import meters
 
@@ -50,11 +49,6 @@ def test_a_line_tells_speed_and_remaining_time():
         "step   7/100  loss 1.2500  acc 50.0 %  lr 1.00e-03  |g| 0.50  12,346 tok/s  "
         "10.0 img/s  60.0 q/s  wait 2 %  ETA 3:06"
     )
-
-
-@pytest.mark.parametrize("seconds, text", [(0, "0:00"), (75, "1:15"), (4000, "1:06:40")])
-def test_durations_are_for_people(seconds, text):
-    assert meters.duration(seconds) == text
 
 
 def test_a_resumed_journal_holds_every_step_once(tmp_path):
