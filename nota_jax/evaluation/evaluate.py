@@ -17,13 +17,13 @@ import hashlib
 import itertools
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
@@ -33,11 +33,12 @@ from nota_jax.checkpoint import checkpoint
 from nota_jax.data.feed import chat
 from nota_jax.data.feed.images import normalize
 from nota_jax.data.feed.pipeline import EvalPage, eval_questions
+from nota_jax.data.records import Turn
 from nota_jax.evaluation.metrics import FIELDS, Prediction
 from nota_jax.models import decode
 from nota_jax.models.notagpt import NotaGPT
 from nota_jax.parallel import processes
-from nota_jax.parallel.mesh import batch_ways, place_key, place_whole
+from nota_jax.parallel.mesh import batch_ways, place_whole
 
 SHORT_ANSWER = 96  # tokens: what a header field is cut at
 
@@ -96,14 +97,11 @@ def predict(
         batches = _batches(_pages(model, tokenizer, settings), per_batch)
         bar = tqdm(unit="question", desc="evaluate", total=_total(settings), disable=not main)
         results, start = [], time.monotonic()
-        for number, pages in enumerate(batches):
+        for pages in batches:
             records = _records(pages)
             asked = partial(any, [record["id"] not in known for record in records])
             if processes.share(asked):
-                rng = jax.random.fold_in(jax.random.key(settings.seed), number)
-                answers = _answer(
-                    model, params, tokenizer, settings, pages, rng, rows=per_batch, mesh=mesh
-                )
+                answers = _answer(model, params, tokenizer, settings, pages, per_batch, mesh)
                 if not main:
                     continue
                 for record, answer in zip(records, answers, strict=True):
@@ -190,7 +188,7 @@ def _records(pages: Sequence[EvalPage]) -> list[dict[str, Any]]:
         for turn in page.turns:
             records.append(
                 {
-                    "id": f"{page.id}:{turn.subtask}",
+                    "id": _question_id(page, turn),
                     "region": page.metadata["region"],
                     "subtask": turn.subtask,
                     "question": turn.question,
@@ -209,22 +207,17 @@ def _answer(
     tokenizer: PreTrainedTokenizerBase,
     settings: Settings,
     pages: Sequence[EvalPage],
-    rng: jax.Array,
-    *,
     rows: int,
     mesh: Mesh | None,
 ) -> list[str]:
     """The model's answers to all questions about the pages, page after page.
 
-    rng: the same in all processes.
     rows: of the batch, at least as many as there are pages.  mesh: as in `predict`.
 
     A batch runs until its longest answer has ended, so header fields, which are short, do not
     wait for transcriptions.
     """
     answers: dict[tuple[int, int], str] = {}
-    if mesh is not None:
-        rng = place_key(mesh, rng)
     pixels = np.zeros((rows, *pages[0].image.shape), np.uint8)
     for i, page in enumerate(pages):
         pixels[i] = page.image
@@ -242,10 +235,12 @@ def _answer(
         )
         turns = np.full((len(pixels), places, longest), tokenizer.pad_token_id, np.int32)
         lengths = np.zeros((len(pixels), places), np.int32)
+        seeds = np.zeros((len(pixels), places), np.uint32)
         for i, (page, numbers) in enumerate(zip(pages, asked, strict=True)):
             for place, n in enumerate(numbers):
                 lengths[i, place] = len(page.prompts[n])
                 turns[i, place, : lengths[i, place]] = page.prompts[n]
+                seeds[i, place] = _seed(settings.seed, _question_id(page, page.turns[n]))
         limit = settings.max_new_tokens
         found = decode.generate(
             model,
@@ -258,7 +253,7 @@ def _answer(
             eos_ids=(tokenizer.eos_token_id,),
             temperature=settings.temperature,
             top_p=settings.top_p,
-            rng=rng,
+            seeds=seeds,
             place=None if mesh is None else partial(place_whole, mesh),
         )
         for i, numbers in enumerate(asked):
@@ -266,3 +261,12 @@ def _answer(
                 ids = found.tokens[i, place, : found.lengths[i, place]].tolist()
                 answers[i, n] = chat.decode_answer(tokenizer, ids)
     return [answers[i, n] for i, page in enumerate(pages) for n in range(len(page.turns))]
+
+
+def _question_id(page: EvalPage, turn: Turn) -> str:
+    return f"{page.id}:{turn.subtask}"
+
+
+def _seed(seed: int, question: str) -> int:
+    """Each question's own, so that its answer does not depend on which others are asked with it."""
+    return zlib.crc32(f"{seed}:{question}".encode())

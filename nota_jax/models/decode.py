@@ -46,7 +46,7 @@ def generate(
     eos_ids: tuple[int, ...],
     temperature: float = 0.0,
     top_p: float = 1.0,
-    rng: jax.Array | None = None,
+    seeds: np.ndarray | None = None,
     place: Callable[[np.ndarray], jax.Array] | None = None,
 ) -> Answers:
     """Answers Q questions about each of B images.
@@ -65,7 +65,8 @@ def generate(
       temperature: 0 takes the most probable token; otherwise samples from softmax(logits / it).
       top_p: samples from the fewest most probable tokens that together reach this probability
         (Holtzman et al. 2020).
-      rng: key for sampling.
+      seeds: int [B, Q], for sampling: what a question draws follows from its seed alone, whatever
+        batch and mesh it is asked in.
       place: puts an array with one row per image where it belongs on several devices; None leaves
         that to jax.
     """
@@ -76,8 +77,8 @@ def generate(
         raise UserError(
             f"sampling needs temperature >= 0 and 0 < top_p <= 1, not {temperature} and {top_p}"
         )
-    if temperature and rng is None:
-        raise UserError("sampling (temperature > 0) needs rng, e.g. jax.random.key(0)")
+    if temperature and seeds is None:
+        raise UserError("sampling (temperature > 0) needs seeds, a number for each question")
     config, prefix_tokens = model.config, np.asarray(prefix_tokens)
     n_image = (prefix_tokens == config.image_token_id).sum(1)
     if (n_image != config.num_image_tokens).any():
@@ -87,8 +88,9 @@ def generate(
         )
     sampling = None
     if temperature:
-        sampling = np.float32(temperature), None if top_p == 1 else np.float32(top_p), rng
-    batch = pixels, prefix_tokens, _padded(turn_tokens), turn_lengths
+        sampling = np.float32(temperature), None if top_p == 1 else np.float32(top_p)
+    seeds = np.zeros_like(turn_lengths) if seeds is None else np.asarray(seeds)
+    batch = pixels, prefix_tokens, _padded(turn_tokens), turn_lengths, seeds.astype(np.uint32)
     if place is not None:
         batch = tuple(map(place, batch))
     answers = _generate(
@@ -103,8 +105,9 @@ def trace(
     eos_ids: tuple[int, ...],
 ) -> Any:  # fmt: skip
     """The program that `generate` would run for the same arguments, greedily; nothing is run."""
+    seeds = np.zeros_like(turn_lengths, np.uint32)
     return _generate.trace(
-        model, params, pixels, prefix_tokens, _padded(turn_tokens), turn_lengths, None,
+        model, params, pixels, prefix_tokens, _padded(turn_tokens), turn_lengths, seeds, None,
         max_new_tokens=max_new_tokens, eos_ids=eos_ids,
     ).jaxpr  # fmt: skip
 
@@ -121,14 +124,15 @@ def _whole(x: jax.Array) -> np.ndarray:
 
 @partial(jax.jit, static_argnames=("model", "max_new_tokens", "eos_ids"))
 def _generate(
-    model, params, pixels, prefix, turns, lengths, sampling, *, max_new_tokens, eos_ids
+    model, params, pixels, prefix, turns, lengths, seeds, sampling, *, max_new_tokens, eos_ids
 ):  # fmt: skip
     n_prefix, n_turn = prefix.shape[1], turns.shape[2]
     eos = jnp.asarray(eos_ids)
     decoder = params["language_model"]
     layers = mistral.unstack(decoder)
     hidden, caches = _prefill(model, params, pixels, prefix, turns, lengths, max_new_tokens - 1)
-    token = _choose(model.apply({"params": params}, hidden, method="logits"), sampling, 0)
+    keys = jax.vmap(jax.vmap(jax.random.key))(seeds)
+    token = _choose(model.apply({"params": params}, hidden, method="logits"), sampling, keys, 0)
 
     def step(state):
         """Reads token n − 1 of each answer, chooses token n."""
@@ -138,7 +142,7 @@ def _generate(
         logits, caches = mistral.step(
             model.config, decoder, layers, token, positions, caches, *masks, slot=n_turn + n - 1
         )
-        token = _choose(logits, sampling, n)
+        token = _choose(logits, sampling, keys, n)
         answers = answers.at[..., n].set(jnp.where(ended, -1, token))
         return n + 1, token, ended | jnp.isin(token, eos), answers, caches
 
@@ -204,15 +208,19 @@ def _visible(positions, lengths, n_prefix, n_turn, n_answered, n_free, model):
     return prefix, own
 
 
-def _choose(logits: jax.Array, sampling, n: int | jax.Array) -> jax.Array:
-    """The next token int32 [B, Q] from logits [B, Q, V]."""
+def _choose(logits: jax.Array, sampling, keys: jax.Array, n: int | jax.Array) -> jax.Array:
+    """The next token int32 [B, Q], each answer's n-th, from logits [B, Q, V] and keys [B, Q]."""
     if sampling is None:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    temperature, top_p, rng = sampling
+    temperature, top_p = sampling
     logits = logits / temperature
     if top_p is not None:
         logits = keep_top_p(logits, top_p)
-    return jax.random.categorical(jax.random.fold_in(rng, n), logits).astype(jnp.int32)
+
+    def draw(key: jax.Array, logits: jax.Array) -> jax.Array:
+        return jax.random.categorical(jax.random.fold_in(key, n), logits)
+
+    return jax.vmap(jax.vmap(draw))(keys, logits).astype(jnp.int32)
 
 
 def keep_top_p(logits: jax.Array, top_p: jax.Array) -> jax.Array:

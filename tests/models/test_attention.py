@@ -77,11 +77,26 @@ def test_padding_gives_numbers_and_gradients_without_nan():
     assert all(np.isfinite(g).all() for g in gradients)
 
 
-def test_softmax_is_in_float32_under_bfloat16():
-    """1,000 equal keys: weights of 1e-3 summed in bfloat16 would miss by percents."""
-    q, k = jnp.zeros((1, 1, 1, 4), jnp.bfloat16), jnp.zeros((1, 1000, 1, 4), jnp.bfloat16)
-    v = jnp.ones((1, 1000, 1, 4), jnp.bfloat16)
-    np.testing.assert_allclose(attention(q, k, v).astype(np.float32), 1, atol=4e-3)
+@pytest.mark.parametrize("impl", ["reference", "blocked"])
+def test_softmax_is_in_float32_under_bfloat16(impl):
+    """Logits of tens, where bfloat16 knows quarters only: softmax of such would miss by tenths."""
+    q, k, v = (random(1, 64, 1, 32, seed=i).astype(jnp.bfloat16) for i in range(3))
+    k = (k + 30).astype(jnp.bfloat16)
+    places = jnp.zeros((1, 64), int), jnp.arange(64)[None]
+    out = attention(q, k, v, turn_ids=places[0], positions=places[1], impl=impl)[0, :, 0]
+
+    def exact(logits_dtype):
+        a, b, c = (np.asarray(x[0, :, 0], np.float64) for x in (q, k, v))
+        logits = np.asarray(jnp.asarray(a @ b.T / 32**0.5, logits_dtype), np.float64)
+        weights = np.exp(logits - logits.max(-1, keepdims=True)) * np.tril(np.ones((64, 64)))
+        return weights / weights.sum(-1, keepdims=True) @ c
+
+    def worst(want):
+        return np.abs(np.asarray(out, np.float64) - want).max()
+
+    # Weights and output are rounded to bfloat16 (2⁻⁹ of values up to 4), logits are not.
+    assert worst(exact(jnp.float32)) < 0.02
+    assert worst(exact(jnp.bfloat16)) > 0.05, "logits in bfloat16 would not have been noticed"
 
 
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2), (4, 1)])

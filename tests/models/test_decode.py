@@ -103,7 +103,7 @@ def test_sampling_is_seeded_and_turns_greedy_as_it_cools(setting):
     def sample(seed, **kwargs):
         return generate(
             NotaGPT(config), params, *inputs, LENGTHS, max_new_tokens=NEW,
-            eos_ids=NO_EOS, rng=jax.random.key(seed), **kwargs,
+            eos_ids=NO_EOS, seeds=seed + np.arange(6).reshape(2, 3), **kwargs,
         ).tokens  # fmt: skip
 
     hot = sample(0, temperature=2.0)
@@ -111,6 +111,25 @@ def test_sampling_is_seeded_and_turns_greedy_as_it_cools(setting):
     assert (hot != sample(1, temperature=2.0)).any() and (hot != free.tokens).any()
     np.testing.assert_array_equal(sample(0, temperature=1e-4), free.tokens)
     np.testing.assert_array_equal(sample(0, temperature=2.0, top_p=1e-6), free.tokens)
+
+
+def test_a_sampled_answer_depends_on_its_own_seed_and_on_no_neighbour(setting):
+    config, _, params, (pixels, prefix, turns), _ = setting
+    seeds = np.array([[3, 4, 5], [6, 7, 8]])
+
+    def sample(rows, places):
+        return generate(
+            NotaGPT(config), params, pixels[rows], prefix[rows], turns[rows][:, places],
+            LENGTHS[rows][:, places], max_new_tokens=NEW, eos_ids=NO_EOS, temperature=2.0,
+            seeds=seeds[rows][:, places],
+        ).tokens  # fmt: skip
+
+    together = sample([0, 1], [0, 1, 2])
+    assert len({answer.tobytes() for row in together for answer in row}) > 1
+    np.testing.assert_array_equal(sample([1, 0], [2, 0, 1]), together[[1, 0]][:, [2, 0, 1]])
+    for row in (0, 1):
+        for place in (0, 1, 2):
+            np.testing.assert_array_equal(sample([row], [place])[0, 0], together[row, place])
 
 
 def test_top_p_keeps_the_fewest_tokens_that_reach_it():
@@ -137,7 +156,7 @@ def test_a_prefix_with_another_number_of_image_tokens_is_refused():
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
         ({"temperature": -1.0}, "temperature >= 0"),
         ({"temperature": 1.0, "top_p": 0.0}, "0 < top_p <= 1"),
-        ({"temperature": 1.0}, "needs rng"),
+        ({"temperature": 1.0}, "needs seeds"),
     ],
 )
 def test_impossible_arguments_are_refused(arguments, message):

@@ -17,13 +17,14 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from nota_jax.errors import UserError, exit_status
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.decode import generate
 from nota_jax.models.notagpt import NotaGPT
 from nota_jax.parallel import processes
-from nota_jax.parallel.mesh import make_mesh, place_key, place_params, place_whole, row_share
+from nota_jax.parallel.mesh import make_mesh, place_params, place_whole, row_share
 from nota_jax.training.loop import TrainConfig, train
 from nota_jax.training.optimizer import OptimizerConfig
 
@@ -92,10 +93,11 @@ def job():
     )
     if "answer" in WORDS:
         *arrays, eos = questions
+        seeds = np.arange(arrays[-1].size).reshape(arrays[-1].shape)
         place = partial(place_whole, mesh)
         answers = generate(
             model, outcome.state.params, *arrays, max_new_tokens=6, eos_ids=(eos,),
-            temperature=1.0, rng=place_key(mesh, jax.random.key(1)), place=place,
+            temperature=1.0, seeds=seeds, place=place,
         )  # fmt: skip
         if processes.is_main():
             Path(RUN_DIR, "answers.pkl").write_bytes(pickle.dumps(answers))
