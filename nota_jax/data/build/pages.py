@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nota_jax.data.build import questions
+from nota_jax.data.build import phrasings, questions
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.records import Page
 from nota_jax.notation import abc
@@ -111,7 +111,7 @@ def _drawing(
         staff_spacing=round(spacing, 2),
         size=settings.size,
     )
-    invented = rng.random() < settings.composer_share, rng.choice(questions.COMPOSERS)
+    invented = rng.random() < settings.composer_share, rng.choice(phrasings.COMPOSERS)
     composer_source = "source" if tune.composer else "synthetic" if invented[0] else "none"
     if composer_source == "synthetic":
         tune = dataclasses.replace(tune, composer=invented[1])
