@@ -15,9 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nota_jax import tables
 from nota_jax.environment import quiet
 from nota_jax.errors import exit_status
-from nota_jax.evaluation.report import aligned
+from nota_jax.files import write_json
 
 PHASES = {1: "alignment", 2: "extraction", 3: "analysis"}
 
@@ -62,7 +63,7 @@ def quick_phase(number: int) -> dict[str, Any]:
         "run_dir": config.run_dir,
         "dataset": config.data.dir,
     }
-    done.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(done, result, indent=1)
     return result
 
 
@@ -76,23 +77,24 @@ def summary(results: list[dict[str, Any]]) -> str:
          f"{r['seconds']['train']:.0f}", f"{r['seconds']['evaluate']:.0f}")
         for r in results
     ]  # fmt: skip
-    lines += aligned([head, *rows])
+    lines += [tables.text(head, rows), ""]
     extraction = next(r for r in results if r["phase"] == 2)["scores"]
-    rows = [("extraction (phase 2)", "model", "majority", "difference", "asked")]
+    head = ("extraction (phase 2)", "model", "majority", "difference", "asked")
+    rows = []
     for field, rate in extraction["extraction_rate"].items():
         base = extraction["majority_rate"][field]["value"]
         rows.append(
             (field, f"{100 * rate['value']:.1f} %", f"{100 * base:.1f} %",
              f"{100 * (rate['value'] - base):+.1f}", str(rate["asked"]))
         )  # fmt: skip
-    lines += ["", *aligned(rows)]
-    rows = [("transcription", "Levenshtein", "empty answer", "asked")]
+    lines += [tables.text(head, rows), ""]
+    rows = []
     for r in results[:2]:
         for name, d in r["scores"]["levenshtein"].items():
             label = "whole ABC" if name == "abc" else "highlighted bars"
             row = (f"{d['mean']:.1f}", f"{d['mean_length']:.1f}", str(d["asked"]))
             rows.append((f"{label} (phase {r['phase']})", *row))
-    lines += ["", *aligned(rows)]
+    lines.append(tables.text(("transcription", "Levenshtein", "empty answer", "asked"), rows))
     seconds = sum(sum(r["seconds"].values()) for r in results)
     built = results[0]["seconds"]["prepare"]
     lines += ["", f"{seconds / 60:.1f} minutes in all, {built:.0f} s of them for the dataset"]

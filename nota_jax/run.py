@@ -30,7 +30,7 @@ from nota_jax.data.feed import pipeline, tokenizer
 from nota_jax.data.feed.chat import image_token_id
 from nota_jax.data.store import reader, writer
 from nota_jax.errors import UserError
-from nota_jax.evaluation import evaluate, report
+from nota_jax.evaluation import predict, report
 from nota_jax.evaluation.metrics import Prediction
 from nota_jax.models.flops import step_flops
 from nota_jax.models.notagpt import NotaGPT
@@ -267,7 +267,7 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
     if params is None:
         shardings = param_shardings(mesh, run.shapes)
         params = checkpoint.load_params(config.run_dir, run.shapes, shardings=shardings)
-    settings = evaluate.Settings(
+    settings = predict.Settings(
         dataset=config.data.dir,
         splits=tuple(f"{task}_{config.eval.split}" for task in config.data.tasks),
         subtasks=tuple(config.data.subtasks),
@@ -281,7 +281,7 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
         seed=config.seed,
     )
     out = run.directory / f"evaluation_{config.eval.split}"
-    predictions = evaluate.predict(run.model, params, run.tokenizer, settings, out, say, mesh)
+    predictions = predict.predict(run.model, params, run.tokenizer, settings, out, say, mesh)
     scores = {}
     if processes.is_main():
         scores = write_scores(run, predictions, settings, out, say)
@@ -292,7 +292,7 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
 def write_scores(
     run: Run,
     predictions: Sequence[Prediction],
-    settings: evaluate.Settings,
+    settings: predict.Settings,
     out: Path,
     say: Say,
 ) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from nota_jax import tables
 from nota_jax.data.store.reader import PageReader
 from nota_jax.evaluation import metrics
 from nota_jax.evaluation.metrics import Prediction
+from nota_jax.files import write_atomic, write_json
 
 
 def training_answers(dataset: str | Path, splits: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -22,10 +23,9 @@ def training_answers(dataset: str | Path, splits: Sequence[str]) -> Iterator[tup
 
 def write(out: Path, scores: dict, settings: Any) -> None:
     """evaluation.json and evaluation.md in the folder `out`."""
-    out.mkdir(parents=True, exist_ok=True)
     record = {"settings": dataclasses.asdict(settings), **scores}
-    (out / "evaluation.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    (out / "evaluation.md").write_text(markdown(scores))
+    write_json(out / "evaluation.json", record, indent=1)
+    write_atomic(out / "evaluation.md", markdown(scores))
 
 
 def markdown(scores: dict) -> str:
@@ -38,28 +38,15 @@ def markdown(scores: dict) -> str:
 
 def table(scores: dict) -> str:
     """The same as plain text for a terminal, regions in one line each."""
-    header = ("", "model", "majority", "asked")
-    cells = [header, *_rows(scores["all"])]
-    lines = aligned(cells)
+    lines = [tables.text(("", "model", "majority", "asked"), _rows(scores["all"]))]
     for region, figures in scores["regions"].items():
         average = _percent(figures["extraction_rate_average"])
         lines.append(f"{region}: extraction rate {average}, {figures['questions']} questions")
     return "\n".join(lines)
 
 
-def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows of equal length as lines of text: the first column set left, the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        right = (cell.rjust(w) for cell, w in zip(others, widths[1:], strict=True))
-        lines.append("  ".join([first.ljust(widths[0]), *right]))
-    return lines
-
-
 def _markdown_table(figures: dict) -> str:
-    head = "| | model | majority answer | asked |\n|---|---|---|---|"
-    return "\n".join([head, *(f"| {' | '.join(row)} |" for row in _rows(figures))])
+    return tables.markdown(("", "model", "majority answer", "asked"), _rows(figures))
 
 
 def _rows(figures: dict) -> list[tuple[str, str, str, str]]:

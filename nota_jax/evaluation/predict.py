@@ -35,6 +35,7 @@ from nota_jax.data.feed.images import normalize
 from nota_jax.data.feed.pipeline import EvalPage, eval_questions
 from nota_jax.data.records import Turn
 from nota_jax.evaluation.metrics import FIELDS, Prediction
+from nota_jax.files import write_atomic
 from nota_jax.models import decode
 from nota_jax.models.notagpt import NotaGPT
 from nota_jax.parallel import processes
@@ -128,11 +129,8 @@ def weights_mark(params: Any) -> str:
 
 def _begin(path: Path, mark: dict, known: dict[str, dict]) -> None:
     """Leaves whole lines only, so that what is appended stands on lines of its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(x, ensure_ascii=False) + "\n" for x in (mark, *known.values())]
-    half = path.with_suffix(".tmp")
-    half.write_text("".join(lines))
-    half.replace(path)
+    write_atomic(path, "".join(lines))
 
 
 def _known(path: Path, mark: dict) -> dict[str, dict]:
