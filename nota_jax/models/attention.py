@@ -28,6 +28,7 @@ def attention(
     sliding_window: int | None = None,
     mask: jax.Array | None = None,
     impl: str = "auto",
+    platform: str = "",
 ) -> jax.Array:
     """Scaled dot-product attention with grouped queries; softmax in float32.
 
@@ -42,8 +43,10 @@ def attention(
       impl: "reference" is one product over all pairs; "blocked" leaves out the pairs above the
         diagonal, a block of queries at a time, and is exact too; "cudnn" is flash attention on
         NVIDIA; "splash" is Pallas's on TPU, elsewhere interpreted, which is slow.  "auto" takes
-        the kernel where the device, the dtype and the shapes suit it (`attention_kernels.best`),
-        and "blocked" or, where everything sees everything, "reference" elsewhere.
+        the kernel where the platform, the dtype and the shapes suit it
+        (`attention_kernels.best`), and "blocked" or, where everything sees everything,
+        "reference" elsewhere.
+      platform: what this is compiled for, see `NotaGPTConfig.platform`.
 
     Returns:
       [B, T, H, D] in q's dtype.
@@ -52,17 +55,17 @@ def attention(
         raise UserError(f"attention is {impl!r}; choose one of {', '.join(IMPLEMENTATIONS)}")
     by_turns = turn_ids is not None
     if impl == "auto":
-        impl = kernels.best(q, k, by_turns=by_turns) or "blocked"
+        impl = kernels.best(q, k, by_turns=by_turns, platform=platform) or "blocked"
     if by_turns and mask is None:
         mask = turn_mask(turn_ids, positions, sliding_window)
     if impl == "cudnn":
-        if (why := kernels.why_not_cudnn(q, k, by_turns=by_turns)) is not None:
+        if (why := kernels.why_not_cudnn(q, k, platform=platform)) is not None:
             raise UserError(f"attention 'cudnn' does not work here: {why}; take 'auto'")
         return kernels.cudnn(q, k, v, mask)
     if impl == "splash" and by_turns:
         if (why := kernels.why_not_splash(q, k)) is not None:
             raise UserError(f"attention 'splash' does not work here: {why}; take 'auto'")
-        return kernels.splash(q, k, v, mask, interpret=jax.default_backend() != "tpu")
+        return kernels.splash(q, k, v, mask, interpret=kernels.compiled_for(platform) != "tpu")
     return _blocked(q, k, v, mask) if impl == "blocked" and by_turns else _reference(q, k, v, mask)
 
 

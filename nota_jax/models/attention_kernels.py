@@ -21,38 +21,51 @@ SPLASH_BLOCK = 128  # the smallest that Mosaic tiles; a row's length is a multip
 WIDE_BLOCK = 512  # where it divides the length: fewer steps of the grid
 
 
-def best(q: jax.Array, k: jax.Array, *, by_turns: bool) -> str | None:
-    """The kernel for these operands on this process's devices: "cudnn", "splash" or None.
+def compiled_for(platform: str) -> str:
+    """ "cpu", "gpu" or "tpu"; "" stands for this process's."""
+    return platform or jax.default_backend()
+
+
+def best(q: jax.Array, k: jax.Array, *, by_turns: bool, platform: str = "") -> str | None:
+    """The kernel for these operands on a platform: "cudnn", "splash" or None.
 
     by_turns: whether a mask comes with them.
     """
-    backend = jax.default_backend()
-    if backend == "gpu" and why_not_cudnn(q, k, by_turns=by_turns) is None:
+    if why_not_cudnn(q, k, platform=platform) is None:
         return "cudnn"
-    # Mosaic's kernels are not cut by XLA's partitioner: several devices need the ambient mesh.
-    alone = jax.device_count() == 1 or _mesh() is not None
-    if backend == "tpu" and by_turns and alone and why_not_splash(q, k) is None:
+    # XLA's partitioner does not shard Mosaic's kernels: several devices need the ambient mesh.
+    # A program that was given one, be it of one device, says by it what it runs on.
+    known = not jax.sharding.get_abstract_mesh().empty or jax.device_count() == 1
+    on_tpu = compiled_for(platform) == "tpu"
+    if on_tpu and by_turns and known and why_not_splash(q, k) is None:
         return "splash"
     return None
 
 
-def why_not_cudnn(q: jax.Array, k: jax.Array, *, by_turns: bool) -> str | None:
+def why_not_cudnn(q: jax.Array, k: jax.Array, *, platform: str = "") -> str | None:
     """What keeps cuDNN from these operands, as the end of a sentence; None if nothing does."""
-    if "cuda" not in jax.extend.backend.get_backend().platform_version.lower():
+    if compiled_for(platform) != "gpu" or _has_other_gpus():
         return "there is no NVIDIA device"
     if q.dtype not in (jnp.bfloat16, jnp.float16):
         return f"it computes in bfloat16 or float16, not {q.dtype}"
     if q.shape[-1] % 8 or q.shape[-1] > 128:
         return f"a head has {q.shape[-1]} dimensions; it takes multiples of 8 up to 128"
-    if by_turns and (q.shape[1] % 2 or k.shape[1] % 2):
-        return f"rows have {q.shape[1]} positions; with a mask it takes even numbers"
+    # cuDNN asks for it with a mask, jax 0.10.2 wherever there is a gradient.
+    if q.shape[1] % 2 or k.shape[1] % 2:
+        return f"rows have {q.shape[1]} tokens; with gradients it takes even numbers"
     return None
+
+
+def _has_other_gpus() -> bool:
+    """Whether this process's own devices are GPUs of another maker."""
+    here = jax.extend.backend.get_backend()
+    return here.platform == "gpu" and "cuda" not in here.platform_version.lower()
 
 
 def why_not_splash(q: jax.Array, k: jax.Array) -> str | None:
     """The same for splash attention."""
     if q.shape[1] != k.shape[1] or q.shape[1] % SPLASH_BLOCK:
-        return f"rows have {q.shape[1]} positions; it takes multiples of {SPLASH_BLOCK}"
+        return f"rows have {q.shape[1]} tokens; it takes multiples of {SPLASH_BLOCK}"
     if q.shape[-1] % 64:
         return f"a head has {q.shape[-1]} dimensions; it takes multiples of 64"
     return None

@@ -167,7 +167,7 @@ class SelfAttention(nn.Module):
         q, k, v = (
             dense(name)(x).reshape(*x.shape[:2], *heads) for name in ("q_proj", "k_proj", "v_proj")
         )
-        out = attention(q, k, v, impl=self.config.attention)
+        out = attention(q, k, v, impl=self.config.attention, platform=self.config.platform)
         return dense("out_proj")(out.reshape(x.shape))
 
 

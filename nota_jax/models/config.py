@@ -18,6 +18,7 @@ from nota_jax.errors import UserError
 
 CONNECTORS = ("mlp2", "mlp1", "resampler")
 REMAT_POLICIES = ("none", "full", "dots")
+PLATFORMS = ("", "cpu", "gpu", "tpu")
 ACTIVATIONS = ("quick_gelu", "gelu")
 
 
@@ -118,6 +119,8 @@ class NotaGPTConfig:
     remat: what the backward pass keeps of each layer: "none" rematerialises nothing, "full" keeps
       a layer's input only, "dots" also its matrix products with weights.
     attention: implementation name, see `attention.attention`.
+    platform: what the program is compiled for, "cpu", "gpu" (NVIDIA's) or "tpu", which need not be
+      where it is compiled; "" for this process's own.
     unroll: layers that one turn of a stack's loop computes.  More compile longer; in a small stack
       on a CPU the loop itself costs time.
     """
@@ -130,10 +133,12 @@ class NotaGPTConfig:
     param_dtype: str = "float32"
     remat: str = "none"
     attention: str = "auto"
+    platform: str = ""
     unroll: int = 1
 
     def __post_init__(self):
         _require_one_of("remat", self.remat, REMAT_POLICIES)
+        _require_one_of("platform", self.platform, PLATFORMS)
         for field in ("dtype", "param_dtype"):
             _require_one_of(field, getattr(self, field), ("float32", "bfloat16", "float16"))
         if self.connector.kind == "resampler":

@@ -74,7 +74,7 @@ class ResamplerLayer(nn.Module):
         seen = jnp.concatenate([features, y], axis=1)
         out = attention(
             split(dense("q_proj")(y)), split(dense("k_proj")(seen)), split(dense("v_proj")(seen)),
-            impl=self.config.attention,
+            impl=self.config.attention, platform=self.config.platform,
         )  # fmt: skip
         x = x + dense("out_proj")(out.reshape(x.shape))
         y = nn.LayerNorm(name="layer_norm2", **dtypes)(x)

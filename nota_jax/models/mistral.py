@@ -220,6 +220,7 @@ class SelfAttention(nn.Module):
             out = attention(
                 q, k, v, turn_ids=scope.turn_ids, positions=scope.positions,
                 sliding_window=text.sliding_window, mask=scope.mask, impl=self.config.attention,
+                platform=self.config.platform,
             )  # fmt: skip
             kept = k, v
         else:

@@ -96,9 +96,11 @@ def model_config(
         "vocab_size": vocab_size,
         "sliding_window": values["text"]["sliding_window"] or None,
     }
-    on_cpu = (platform or jax.default_backend()) == "cpu"
-    dtype = config.dtype or ("float32" if on_cpu else "bfloat16")
-    return NotaGPTConfig.from_dict(values | {"image_token_id": image_token, "dtype": dtype})
+    platform = platform or jax.default_backend()
+    dtype = config.dtype or ("float32" if platform == "cpu" else "bfloat16")
+    return NotaGPTConfig.from_dict(
+        values | {"image_token_id": image_token, "dtype": dtype, "platform": platform}
+    )
 
 
 def fresh_params(

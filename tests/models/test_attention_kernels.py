@@ -74,6 +74,7 @@ def test_cudnn_is_lowered_with_the_mask_forward_and_backward(monkeypatch):
         ("tpu", 1, {"length": 200}, None),
         ("gpu", 8, {"dtype": "bfloat16"}, "cudnn"),
         ("gpu", 8, {"dtype": "float32"}, None),
+        ("gpu", 8, {"dtype": "bfloat16", "length": 37}, None),  # jax would refuse its gradient
         ("gpu", 8, {"dtype": "bfloat16", "dim": 60}, None),
     ],
 )
@@ -82,10 +83,20 @@ def test_auto_takes_a_kernel_where_everything_suits_it(
 ):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(jax, "device_count", lambda: devices)
-    fake = type("Backend", (), {"platform_version": "cuda 13" if backend == "gpu" else backend})
+    version = "cuda 13" if backend == "gpu" else backend
+    fake = type("Backend", (), {"platform": backend, "platform_version": version})
     monkeypatch.setattr(jax.extend.backend, "get_backend", lambda: fake)
     q, k, _ = operands(**changes)
     assert kernels.best(q, k, by_turns=True) == chosen
+
+
+@pytest.mark.parametrize(
+    ("platform", "dtype", "chosen"),
+    [("gpu", "bfloat16", "cudnn"), ("tpu", "float32", "splash"), ("cpu", "bfloat16", None)],
+)
+def test_auto_asks_what_is_compiled_for_and_not_where(platform, dtype, chosen):
+    q, k, _ = operands(dtype=dtype)
+    assert kernels.best(q, k, by_turns=True, platform=platform) == chosen
 
 
 def test_auto_on_a_cpu_is_the_blocked_path():
@@ -100,7 +111,7 @@ def test_auto_on_a_cpu_is_the_blocked_path():
 def test_a_kernel_that_cannot_is_refused_with_the_reason():
     q, k, v = operands(length=200)
     ids, positions = IDS[:, :200], POSITIONS[:, :200]
-    with pytest.raises(UserError, match="200 positions; it takes multiples of 128; take 'auto'"):
+    with pytest.raises(UserError, match="200 tokens; it takes multiples of 128; take 'auto'"):
         attention(q, k, v, turn_ids=ids, positions=positions, impl="splash")
     with pytest.raises(UserError, match="no NVIDIA device; take 'auto'"):
         attention(q, k, v, turn_ids=ids, positions=positions, impl="cudnn")

@@ -89,6 +89,28 @@ def test_a_compiled_chunked_loss_makes_no_logits_of_the_whole_length():
         assert (ROWS * LENGTH * vocabulary in sizes) == (chunk == LENGTH)
 
 
+@pytest.mark.parametrize(
+    ("platform", "kernel"),
+    [("gpu", "dot_product_attention_bwd"), ("tpu", "pallas_call"), ("cpu", None)],
+)
+def test_the_planned_step_takes_the_attention_of_its_target(monkeypatch, platform, kernel):
+    """As a run there would, and not that of the process that plans."""
+    monkeypatch.setattr(compile.fused_attention_stablehlo, "check_cudnn_version", lambda: 0)
+    compile.assume_cudnn()
+    config = phase2.get_config("tiny")
+    config.model.text.head_dim = 64
+    architecture = program.model_config(config, 0, 1024, platform)
+    mesh = make_mesh(devices=jax.devices()[:1])
+    recipe = program.train_config(config, 10, {})
+    shapes = program.shapes_of(architecture)
+    phase = program.prepare(recipe, NotaGPT(architecture), shapes, mesh)
+    state = phase.abstract_state(platform)
+    batch = program.abstract_batch(mesh, 2, 128, architecture.vision.image_size)
+    traced = str(phase.step(state).trace(state, batch).jaxpr)
+    for other in ("dot_product_attention_bwd", "pallas_call"):
+        assert (other in traced) == (other == kernel)
+
+
 @pytest.mark.parametrize(("chunk", "again"), [(LENGTH, 0), (4, 1)])
 def test_counted_operations_are_the_mathematics_and_a_chunked_loss_twice(
     lowered, nano_config, chunk, again
