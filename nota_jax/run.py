@@ -78,12 +78,7 @@ def prepare(config: ConfigDict, say: Say = print) -> Run:
     check_agreement(config)
     processes.main_first(lambda: prepare_dataset(config, say))
     tok = processes.main_first(lambda: prepare_tokenizer(config, say))
-    # A vocabulary that is a multiple of 64 can be cut over devices and suits matrix units.
-    vocab = config.model.text.vocab_size or -(-len(tok) // 64) * 64
-    if len(tok) > vocab:
-        raise UserError(
-            f"the tokenizer has {len(tok)} entries, config.model.text.vocab_size is {vocab}"
-        )
+    vocab = tokenizer.vocabulary_size(len(tok), config.model.text.vocab_size)
     architecture = model_config(config, image_token_id(tok), vocab)
     shapes = shapes_of(architecture)
     check_memory(config, shapes)
@@ -156,31 +151,16 @@ def prepare_dataset(config: ConfigDict, say: Say) -> None:
 def prepare_tokenizer(config: ConfigDict, say: Say) -> PreTrainedTokenizerFast:
     """The run's own tokenizer, else the configured one, the previous phase's, that of the weights
     to start from, or a new BPE."""
+    if tokenizer.find(config.run_dir):
+        return tokenizer.load_tokenizer(config.run_dir)
     own = Path(config.run_dir) / "tokenizer"
-    previous = Path(config.previous) / "tokenizer" if config.previous else None
-    start = _tokenizer_of(config.init_from)
-    if own.exists():
-        return tokenizer.load_tokenizer(own)
-    if config.tokenizer:
-        tok = tokenizer.load_tokenizer(config.tokenizer)
-    elif previous is not None and previous.exists():
-        tok = tokenizer.load_tokenizer(previous)
-    elif start is not None:
-        tok = tokenizer.load_tokenizer(start)
-    else:
-        splits = [s for s in writer.split_sizes(config.data.dir) if s.endswith(TRAINING_SPLIT)]
-        say(f"training a byte-level BPE of {config.vocab_size} entries on {', '.join(splits)}")
-        return tokenizer.train_bpe(reader.texts(config.data.dir, splits), config.vocab_size, own)
-    tokenizer.save_tokenizer(tok, own)
-    return tok
-
-
-def _tokenizer_of(init_from: str) -> Path | None:
-    """Where the weights to start from keep their tokenizer, if they do."""
-    for folder in (Path(init_from), Path(init_from) / "tokenizer") if init_from else ():
-        if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
-            return folder
-    return None
+    if home := config.tokenizer or tokenizer.find(config.previous, config.init_from):
+        tok = tokenizer.load_tokenizer(home)
+        tokenizer.save_tokenizer(tok, own)
+        return tok
+    splits = [s for s in writer.split_sizes(config.data.dir) if s.endswith(TRAINING_SPLIT)]
+    say(f"training a byte-level BPE of {config.vocab_size} entries on {', '.join(splits)}")
+    return tokenizer.train_bpe(reader.texts(config.data.dir, splits), config.vocab_size, own)
 
 
 def starting_weights(run: Run, say: Say) -> loop.Load:

@@ -14,8 +14,9 @@ from ml_collections import ConfigDict
 
 from nota_jax.data.feed import rows
 from nota_jax.data.feed.chat import image_token_id
-from nota_jax.data.feed.pipeline import batch_rows, make_pipeline, shrunk
-from nota_jax.data.feed.tokenizer import load_tokenizer
+from nota_jax.data.feed.lengths import batch_rows, static_length
+from nota_jax.data.feed.pipeline import make_pipeline
+from nota_jax.data.feed.tokenizer import find, load_tokenizer, vocabulary_size
 from nota_jax.data.store import writer
 from nota_jax.errors import UserError
 from nota_jax.plan import workload
@@ -49,8 +50,7 @@ def records_of(config: ConfigDict, multiple: int, say: Say = print) -> Records:
     multiple: the number of rows is one of this.
     """
     d, n_image = config.data, workload.image_tokens(config)
-    homes = [Path(config.run_dir, "tokenizer"), Path(config.tokenizer or "-")]
-    home = next((folder for folder in homes if folder.exists()), None)
+    home = find(config.run_dir, config.tokenizer)
     if home is None or not Path(d.dir, writer.INFO).exists():
         say(f"no dataset at {d.dir} (or no tokenizer): random records of the same shapes")
         return random_records(config, n_image, multiple)
@@ -65,7 +65,7 @@ def records_of(config: ConfigDict, multiple: int, say: Say = print) -> Records:
         if len(batches) == N_BATCHES:
             break
     return Records(
-        batches, config.model.text.vocab_size or -(-len(tok) // 64) * 64, image_token_id(tok),
+        batches, vocabulary_size(len(tok), config.model.text.vocab_size), image_token_id(tok),
         tok.pad_token_id, tok.eos_token_id, f"{d.dir}, rows of {common} positions",
     )  # fmt: skip
 
@@ -90,7 +90,7 @@ def random_records(config: ConfigDict, n_image: int, multiple: int) -> Records:
         turn_pages=np.repeat(np.arange(n_rows), per_row), turn_numbers=np.arange(len(sizes)),
         row_starts=np.arange(0, len(sizes) + 1, per_row), dropped={},
     )  # fmt: skip
-    length = shrunk(length, plan.row_lengths, d.length_multiple)
+    length = static_length(length, plan.row_lengths, d.length_multiple)
     batches, side = [], config.model.vision.image_size
     for _ in range(N_BATCHES):
         batch = rows.empty_batch(n_rows, length, pad)

@@ -31,8 +31,8 @@ from transformers import PreTrainedTokenizerBase
 
 from nota_jax.checkpoint import checkpoint
 from nota_jax.data.feed import chat
+from nota_jax.data.feed.evaluation import EvalPage, eval_questions
 from nota_jax.data.feed.images import normalize
-from nota_jax.data.feed.pipeline import EvalPage, eval_questions
 from nota_jax.data.records import Turn
 from nota_jax.evaluation.metrics import FIELDS, Prediction
 from nota_jax.files import write_atomic

@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 from ml_collections import ConfigDict
 
-from nota_jax.data.feed import pipeline
+from nota_jax.data.feed import lengths
 from nota_jax.errors import UserError
 from nota_jax.plan import report, roofline, workload
 from nota_jax.plan.targets import Target, parse
@@ -108,7 +108,7 @@ def plan_once(
     """The plan of a configuration as it is, in plain values that JSON knows."""
     ways = _ways(config, target)
     accumulation = config.data.accumulation
-    rows = pipeline.batch_rows(config.data.batch_size, work.questions_per_row, ways * accumulation)
+    rows = lengths.batch_rows(config.data.batch_size, work.questions_per_row, ways * accumulation)
     job = {"config": _plain(config), "target": str(target), "virtual": virtual, "rows": rows}
     measured = {length: measure(job | {"length": length}) for length in work.shares}
     peaks = {length: peak(m) for length, m in measured.items()}

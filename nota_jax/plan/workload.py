@@ -7,7 +7,6 @@ are not, the figures below do; the number of records is NOTA's in either case.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from nota_jax.data.feed import rows
-from nota_jax.data.feed.pipeline import length_classes, shrunk
-from nota_jax.data.feed.tokenizer import load_tokenizer
+from nota_jax.data.feed import packing, tokenizer
+from nota_jax.data.feed.lengths import batches_by_length, length_classes
 from nota_jax.data.store import writer
 from nota_jax.data.store.reader import PageReader
 from nota_jax.models.config import ConnectorConfig, VisionConfig
+from nota_jax.training.program import pipeline_config
 
 # Records of NOTA (arXiv 2502.14893): alignment, extraction (about 161,000 × 6), analysis.
 NOTA_RECORDS = {1: 28_125, 2: 970_000, 3: 700}
@@ -50,10 +49,9 @@ class Work:
 def work_of(config: ConfigDict, say: Callable[[str], None] = print) -> Work:
     """The work of a phase; from its dataset if that and a tokenizer are there."""
     questions = NOTA_RECORDS[config.phase]
-    folders = [Path(config.run_dir, "tokenizer"), Path(config.tokenizer or "-")]
-    tokenizer = next((folder for folder in folders if folder.exists()), None)
+    home = tokenizer.find(config.run_dir, config.tokenizer)
     lengths = sorted(config.data.lengths)
-    if tokenizer is None or not Path(config.data.dir, writer.INFO).exists():
+    if home is None or not Path(config.data.dir, writer.INFO).exists():
         many, long = min(QUESTIONS_PER_ROW[config.phase], config.data.turns_per_row or 99), 0.0
         if len(lengths) > 1:
             long = LONG_ROWS[config.phase]
@@ -64,25 +62,12 @@ def work_of(config: ConfigDict, say: Callable[[str], None] = print) -> Work:
         )
         return Work(questions, many, shares, "assumed (nota_jax/plan/workload.py)")
     d = config.data
+    settings = pipeline_config(config, image_tokens(config), 1)
     pages = PageReader(d.dir, [f"{task}_train" for task in d.tasks])
-    plan = rows.plan_rows(
-        pages,
-        load_tokenizer(tokenizer),
-        rows.RowSettings(
-            template=d.template,
-            n_image_tokens=image_tokens(config),
-            max_length=lengths[-1],
-            turns_per_row=d.turns_per_row,
-            subtasks=tuple(d.subtasks),
-            shares=tuple(sorted(d.shares.items())),
-        ),
-    )
-    shares: dict[int, float] = Counter()
-    for n, members in length_classes(plan.row_lengths, lengths, 1).items():
-        if len(members):
-            static = shrunk(n, plan.row_lengths[members], d.length_multiple)
-            shares[static] += len(members) / plan.n_rows
-    return Work(questions, plan.n_turns / plan.n_rows, dict(shares), f"measured on {d.dir}")
+    plan = packing.plan_rows(pages, tokenizer.load_tokenizer(home), settings.row_settings())
+    classes = length_classes(plan.row_lengths, lengths, 1, d.length_multiple)
+    shares = {t: n / plan.n_rows for t, n in batches_by_length(classes, 1).items()}
+    return Work(questions, plan.n_turns / plan.n_rows, shares, f"measured on {d.dir}")
 
 
 def only_longest(work: Work) -> Work:

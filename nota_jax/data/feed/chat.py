@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -77,21 +78,15 @@ def template(name: str) -> Template:
     return TEMPLATES[name]
 
 
-@dataclass(frozen=True)
-class EncodedTurn:
+class EncodedTurn(NamedTuple):
     """Token ids of one turn behind the image: `ids[:n_prompt]` is given, the rest supervised."""
 
-    ids: tuple[int, ...]
+    ids: list[int]
     n_prompt: int
-
-    @property
-    def supervised(self) -> tuple[bool, ...]:
-        """For each token, whether the model is trained to produce it."""
-        return tuple(i >= self.n_prompt for i in range(len(self.ids)))
 
 
 def image_token_id(tok: PreTrainedTokenizerBase) -> int:
-    """Id of `<image>`; a UserError where the tokenizer has none (see tokenizer.load_tokenizer)."""
+    """Id of `<image>`, which `tokenizer.load_tokenizer` adds; UserError where there is none."""
     token = tok.convert_tokens_to_ids(IMAGE)
     if token is None or token == tok.unk_token_id:
         raise UserError(
@@ -152,16 +147,8 @@ def encode_turns(
                 f"the tokenizer {tok.name_or_path} merges the prompt's end with the answer after "
                 f"{prompt[-40:]!r}: it does not suit the template {name!r}"
             )
-        turns.append(EncodedTurn(tuple(ids), len(given)))
+        turns.append(EncodedTurn(ids, len(given)))
     return turns
-
-
-def encode_turn(
-    tok: PreTrainedTokenizerBase, name: str, question: str, answer: str
-) -> tuple[list[int], list[bool]]:
-    """Tokens of one turn behind the image, and for each whether it is supervised."""
-    (turn,) = encode_turns(tok, name, [question], [answer])
-    return list(turn.ids), list(turn.supervised)
 
 
 def decode_answer(tok: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:

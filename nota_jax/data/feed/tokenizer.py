@@ -25,6 +25,8 @@ from nota_jax.data.feed.chat import CHAT_TEMPLATE, IMAGE, PAD
 from nota_jax.errors import UserError
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "[INST]", "[/INST]", IMAGE, PAD)
+FILES = ("tokenizer.json", "tokenizer.model")  # a folder with one of them holds a tokenizer
+VOCABULARY_MULTIPLE = 64
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
 
 CHUNKS = "|".join(
@@ -96,30 +98,60 @@ def train_bpe(
     return load_tokenizer(out_dir)
 
 
-def load_tokenizer(folder: str | pathlib.Path) -> PreTrainedTokenizerFast:
-    """A fast tokenizer from tokenizer.json or a SentencePiece tokenizer.model.
+def find(*places: str | pathlib.Path) -> pathlib.Path | None:
+    """The first folder that holds a tokenizer: one of `places` itself, or `tokenizer/` in it.
+
+    places: in the order of preference: tokenizers, run directories, checkpoints; "" is passed over.
+    None where none of them has one.
+    """
+    folders = (
+        folder
+        for place in filter(None, places)
+        for folder in (pathlib.Path(place), pathlib.Path(place, "tokenizer"))
+    )
+    return next((f for f in folders if any((f / name).is_file() for name in FILES)), None)
+
+
+def load_tokenizer(place: str | pathlib.Path) -> PreTrainedTokenizerFast:
+    """A fast tokenizer from tokenizer.json or a SentencePiece tokenizer.model, where `find` does.
 
     `<image>` and `<pad>` are added where they are missing (in this order, so that a Mistral
     vocabulary of 32,000 gets LLaVA's 32000 and 32001), and a chat template too.
 
     Raises:
-      UserError: the folder holds no tokenizer, or not one that can be read.
+      UserError: there is no tokenizer, or not one that can be read.
     """
-    folder = pathlib.Path(folder)
-    kinds = {"tokenizer.json": PreTrainedTokenizerFast, "tokenizer.model": _sentencepiece_class()}
-    found = next((name for name in kinds if (folder / name).is_file()), None)
-    if found is None:
-        raise UserError(f"{folder} holds no tokenizer: neither {' nor '.join(kinds)} is there")
+    folder = find(place)
+    if folder is None:
+        raise UserError(f"{place} holds no tokenizer: neither {' nor '.join(FILES)} is there")
+    name = next(name for name in FILES if (folder / name).is_file())
+    kind = PreTrainedTokenizerFast if name == "tokenizer.json" else _sentencepiece_class()
     try:
-        tok = kinds[found].from_pretrained(folder, local_files_only=True)
+        tok = kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the libraries raise bare Exception for damaged files
-        raise UserError(f"cannot read {folder / found}: {error}") from None
+        raise UserError(f"cannot read {folder / name}: {error}") from None
     tok.add_tokens([AddedToken(IMAGE, normalized=False, special=True)], special_tokens=True)
     if tok.pad_token is None:
         tok.add_special_tokens({"pad_token": PAD})
     if tok.chat_template is None:
         tok.chat_template = CHAT_TEMPLATE
     return tok
+
+
+def vocabulary_size(entries: int, given: int = 0) -> int:
+    """Rows of the embedding for a tokenizer of so many entries.
+
+    given: the size that the configuration or the weights say; 0 for the entries, rounded up to a
+      multiple that can be sharded and suits matrix units.
+
+    Raises:
+      UserError: the given size has no room for all entries.
+    """
+    if entries > given > 0:
+        raise UserError(
+            f"the tokenizer has {entries} entries, config.model.text.vocab_size is {given}"
+        )
+    return given or -(-entries // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
 def save_tokenizer(tok: PreTrainedTokenizerBase, folder: str | pathlib.Path) -> None:

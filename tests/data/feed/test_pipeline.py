@@ -8,17 +8,11 @@ import json
 import numpy as np
 import pytest
 
-from nota_jax.data.feed import chat, images, pipeline
-from nota_jax.data.feed.pipeline import (
-    PipelineConfig,
-    eval_questions,
-    length_classes,
-    make_pipeline,
-    shrunk,
-)
+from nota_jax.data.feed import chat
+from nota_jax.data.feed.pipeline import PipelineConfig, make_pipeline
 from nota_jax.data.feed.tokenizer import train_bpe
 from nota_jax.data.store import writer
-from nota_jax.data.store.reader import PageReader, texts
+from nota_jax.data.store.reader import texts
 from nota_jax.errors import UserError
 from tests.data.make_dataset import SUBTASKS, make_page, write_dataset
 
@@ -211,32 +205,6 @@ def test_subtasks_and_several_splits_are_mixed_as_asked(make):
     assert len(ids) == 10 and all(name.startswith("alignment-") for name in ids)
 
 
-def test_length_classes_are_whole_batches_and_rows_fit():
-    rng = np.random.default_rng(0)
-    for n, batch in itertools.product((8, 9, 23, 100, 500), (1, 3, 8)):
-        for low, high in ((10, 60), (10, 300), (250, 300)):
-            needed = rng.integers(low, high, n)
-            classes = length_classes(needed, (300, 100, 50), batch)
-            assert sorted(np.concatenate([*classes.values()])) == [*range(n)]
-            for length, members in classes.items():
-                assert (needed[members] <= length).all()
-                assert len(members) % batch == 0 or length == 300
-            assert not 0 < len(classes[300]) < batch
-
-
-def test_a_row_goes_to_the_smallest_length_that_holds_it():
-    classes = length_classes(np.array([10, 50, 51, 100, 101, 300]), (50, 100, 300), 1)
-    assert {length: list(members) for length, members in classes.items()} == {
-        50: [0, 1], 100: [2, 3], 300: [4, 5],
-    }  # fmt: skip
-
-
-def test_a_length_shrinks_to_its_longest_row():
-    needed = np.array([17, 40, 33])
-    assert [shrunk(50, needed, multiple) for multiple in (0, 1, 8, 16, 32)] == [50, 40, 40, 48, 50]
-    assert shrunk(50, needed[:0], 8) == 50
-
-
 def test_shrunken_rows_are_the_same_rows_with_less_padding(make):
     plain, shrunken = make(), make(length_multiple=8)
     assert sum(shrunken.steps_by_length.values()) == plain.steps_per_epoch
@@ -263,44 +231,3 @@ def test_an_unreadable_image_stops_with_the_record_named(tmp_path, tok, threads)
     config = dataclasses.replace(CONFIG, batch_size=1, threads=threads)
     with pytest.raises(UserError, match="image of record alignment-3"):
         next(iter(make_pipeline(tmp_path, ["alignment_train"], tok, config)))
-
-
-def test_eval_questions_are_the_pages_with_their_prompts(dataset, tok):
-    pages = list(eval_questions(dataset, "extraction_test", tok, n_image_tokens=4, image_size=48))
-    on_disk = {page.id: page for page in PageReader(dataset, ["extraction_test"])}
-    assert sorted(page.id for page in pages) == sorted(on_disk)
-    for page in pages:
-        stored = on_disk[page.id]
-        assert page.turns == stored.turns and page.metadata == stored.metadata
-        np.testing.assert_array_equal(page.image, images.load(stored.png, 48))
-        assert list(page.prefix) == chat.encode_prefix(tok, "mistral_instruct", 4)
-        for prompt, turn in zip(page.prompts, page.turns, strict=True):
-            text = tok.decode([*page.prefix, *prompt])
-            assert text == f"<s>[INST] {'<image>' * 4}\n{turn.question} [/INST]"
-
-
-def test_a_limited_evaluation_is_the_beginning_of_the_full_one(dataset, tok):
-    def ask(**options):
-        return list(
-            eval_questions(
-                dataset, "extraction_test", tok, n_image_tokens=4, image_size=48, **options
-            )
-        )
-
-    everything = [(page.id, turn) for page in ask() for turn in page.turns]
-    for limit in (1, 6, 20):
-        some = [(page.id, turn) for page in ask(limit=limit) for turn in page.turns]
-        assert some == everything[:limit]
-    assert [page.id for page in ask()] != sorted(page.id for page in ask())
-    keys = [turn.subtask for page in ask(subtasks=("key", "abc")) for turn in page.turns]
-    assert collections.Counter(keys) == {"key": 25, "abc": 25}
-    with pytest.raises(UserError, match="subtask form"):
-        ask(subtasks=("form",))
-
-
-def test_measure_counts_what_it_reads(make):
-    rates = pipeline.measure(make(), seconds=0.2)
-    ratio = rates["questions_per_second"] / rates["images_per_second"]
-    made = make()
-    assert rates["images_per_second"] > 0
-    assert ratio == pytest.approx(made.plan.n_turns / made.plan.n_rows, rel=0.2)

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nota_jax.data.feed.tokenizer import SPECIAL_TOKENS, load_tokenizer, train_bpe
+from nota_jax.data.feed.tokenizer import (
+    SPECIAL_TOKENS,
+    find,
+    load_tokenizer,
+    train_bpe,
+    vocabulary_size,
+)
 from nota_jax.errors import UserError
 
 
@@ -100,3 +106,20 @@ def test_wrong_folders_and_sizes_are_told_to_the_user(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(UserError, match="cannot read .*tokenizer.json"):
         load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_is_found_in_a_folder_or_in_the_run_that_owns_it(tok, tmp_path):
+    run, bare = tmp_path / "run", tmp_path / "bare"
+    train_bpe(some_texts(), 300, run / "tokenizer")
+    train_bpe(some_texts(), 310, bare)
+    assert find(run, bare) == run / "tokenizer" and find(bare, run) == bare
+    assert find("", tmp_path / "missing", tmp_path, bare) == bare  # tmp_path holds none itself
+    assert find("", tmp_path) is find() is None
+    assert len(load_tokenizer(run)) == 300 and len(load_tokenizer(bare)) == 310
+
+
+def test_a_vocabulary_is_rounded_up_unless_its_size_is_given():
+    assert [vocabulary_size(n) for n in (1, 64, 65, 1000)] == [64, 64, 128, 1024]
+    assert vocabulary_size(32002, 32064) == vocabulary_size(32064, 32064) == 32064
+    with pytest.raises(UserError, match="has 32065 entries, config.model.text.vocab_size is 32064"):
+        vocabulary_size(32065, 32064)

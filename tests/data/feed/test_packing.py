@@ -6,8 +6,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from nota_jax.data.feed import chat, rows
-from nota_jax.data.feed.rows import RowSettings, fill_row, plan_rows
+from nota_jax.data.feed import chat, packing, rows
+from nota_jax.data.feed.packing import RowSettings, plan_rows
+from nota_jax.data.feed.rows import fill_row
 from nota_jax.data.feed.tokenizer import train_bpe
 from nota_jax.data.store.reader import PageReader, texts
 from nota_jax.errors import UserError
@@ -128,7 +129,7 @@ def test_turns_that_do_not_fit_are_dropped_whole_and_counted(pages, tok, tmp_pat
 def test_a_share_of_the_pages_asks_a_subtask_and_the_others_ask_the_rest(pages, tok, tmp_path):
     def asked(share):
         settings = dataclasses.replace(SETTINGS, shares=(("abc", share),))
-        plan = rows.plan_rows(pages, tok, settings, cache_dir=tmp_path)
+        plan = plan_rows(pages, tok, settings, cache_dir=tmp_path)
         counts = collections.Counter(
             pages[page].turns[number].subtask
             for page, number in zip(plan.turn_pages, plan.turn_numbers, strict=True)
@@ -164,7 +165,7 @@ def test_the_cached_plan_equals_the_computed_one_and_every_setting_has_its_own(
 ):
     first = plan_rows(pages, tok, SETTINGS, cache_dir=tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(rows, "_compute", lambda *_: pytest.fail("computed again"))
+        patch.setattr(packing, "_compute", lambda *_: pytest.fail("computed again"))
         second = plan_rows(pages, tok, SETTINGS, cache_dir=tmp_path)
     assert first.fingerprint == second.fingerprint and first.dropped == second.dropped
     for field in dataclasses.fields(first):

@@ -1,0 +1,73 @@
+"""Evaluation's pages: held-out pictures with their questions, ready to be answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from nota_jax.data.feed import chat, images
+from nota_jax.data.feed.packing import wanted_subtasks
+from nota_jax.data.records import Turn
+from nota_jax.data.store.reader import PageReader
+
+
+@dataclass(frozen=True)
+class EvalPage:
+    """One picture with its questions, ready to be answered.
+
+    image: uint8 [S, S, 3]; prefix: tokens up to the last image position, shared by the questions;
+    prompts: tokens behind it, one list a turn; turns: subtask, question and expected answer.
+    """
+
+    id: str
+    image: np.ndarray
+    prefix: tuple[int, ...]
+    prompts: tuple[tuple[int, ...], ...]
+    turns: tuple[Turn, ...]
+    metadata: dict[str, Any]
+
+
+def eval_questions(
+    dataset_dir: str | Path,
+    split: str,
+    tok: PreTrainedTokenizerFast,
+    *,
+    n_image_tokens: int,
+    image_size: int,
+    limit: int = 0,
+    subtasks: Sequence[str] = (),
+    template: str = "mistral_instruct",
+    image_mode: str = "pad",
+) -> Iterator[EvalPage]:
+    """Pages of a split with their questions, in a fixed random order.
+
+    The order does not depend on anything but the split's size, so that `limit` questions (0: all)
+    are a fair and repeatable sample of it; the last page may be cut to meet the limit.
+    """
+    pages = PageReader(dataset_dir, [split])
+    prefix = tuple(chat.encode_prefix(tok, template, n_image_tokens))
+    found = {turn.subtask for page in pages for turn in page.turns} if subtasks else set()
+    wanted = wanted_subtasks(subtasks, found)
+    asked = 0
+    for index in np.random.default_rng(0).permutation(len(pages)):
+        page = pages[int(index)]
+        turns = tuple(turn for turn in page.turns if not subtasks or turn.subtask in wanted)
+        turns = turns[: limit - asked] if limit else turns
+        if turns:
+            prompts = chat.encode_prompts(tok, template, [turn.question for turn in turns])
+            yield EvalPage(
+                id=page.id,
+                image=images.load(page.png, image_size, image_mode, name=page.id),
+                prefix=prefix,
+                prompts=tuple(map(tuple, prompts)),
+                turns=turns,
+                metadata=page.metadata,
+            )
+        asked += len(turns)
+        if limit and asked >= limit:
+            return
