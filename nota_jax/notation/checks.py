@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 
 from nota_jax.notation.tune import Bar, Event, Meter, Tune
+from nota_jax.notation.walk import signatures, split_changes, ties
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,16 @@ def _seam(left: Bar, right: Bar) -> bool:
     return left.barline != "|" or right.repeat_start or bool(right.ending) or left.ending_stop
 
 
+def _changes_meter_inside(bar: Bar) -> bool:
+    """The meter changes between two notes of the bar, so that no one length is the right one.
+
+    A change behind the last note is the next bar's.
+    """
+    _, rest = split_changes(bar)
+    last = max((i for i, item in enumerate(rest) if isinstance(item, Event)), default=0)
+    return any(isinstance(item, Meter) for item in rest[:last])
+
+
 def _bar_lengths(tune: Tune) -> Iterator[Problem]:
     """Bars that are longer than their meter, or shorter where nothing allows it.
 
@@ -40,38 +50,33 @@ def _bar_lengths(tune: Tune) -> Iterator[Problem]:
     complement at the end, the two halves of a bar that a repeat or an ending cuts.  At the end of
     the tune the last bar must complete a pick-up, unless it is a repeat's end.
     """
-    meter, last = tune.meter, len(tune.bars) - 1
+    last = len(tune.bars) - 1
     pick_ups: set[Fraction] = set()
-    for i, bar in enumerate(tune.bars):
-        changes = [item for item in bar.items if isinstance(item, Meter)]
-        if changes and isinstance(bar.items[0], Meter | Event):
-            meter = changes[0] if isinstance(bar.items[0], Meter) else meter
-        full = meter.duration
+    for i, (bar, in_force) in enumerate(zip(tune.bars, signatures(tune), strict=True)):
+        full = in_force.meter.duration
+        if full is None or _changes_meter_inside(bar):
+            continue
         begins = i == 0 or _seam(tune.bars[i - 1], bar)
         ends = i == last or _seam(bar, tune.bars[i + 1])
-        length = bar.duration
-        if full is not None and len(changes) == (meter in changes):
-            missing = full - length
-            if begins and missing > 0:
-                pick_ups.add(length)
-            completes = i < last or bar.barline == ":|" or missing in pick_ups or begins
-            if missing < 0 or missing and not (begins or ends and completes):
-                yield Problem(
-                    "bar length", i, f"{length} of a whole note in a bar of {meter.text} ({full})"
-                )
-        meter = changes[-1] if changes else meter
+        missing = full - bar.duration
+        if begins and missing > 0:
+            pick_ups.add(bar.duration)
+        completes = i < last or bar.barline == ":|" or missing in pick_ups or begins
+        if missing < 0 or (missing and not (begins or (ends and completes))):
+            has = f"{bar.duration} of a whole note"
+            yield Problem("bar length", i, f"{has} in a bar of {in_force.meter.text} ({full})")
 
 
 def _ties(tune: Tune) -> Iterator[Problem]:
     """Ties that do not lead to a note of the same pitch in the next event."""
-    places = [(i, event) for i, bar in enumerate(tune.bars) for event in bar.events]
-    for (i, event), (j, following) in pairwise([*places, (-1, Event())]):
-        pitches = {note.midi for note in following.notes}
-        for note in event.notes:
-            # Into an ending, or around a repeat, the next event is not the next on the page.
-            leaves = j != i and (tune.bars[i].barline == ":|" or tune.bars[i].ending_stop)
-            if note.tie and note.midi not in pitches and not leaves:
-                yield Problem("tie", i, f"the tie from {note.step}{note.octave} leads nowhere")
+    for tie in ties(tune):
+        i = tie.start.bar
+        # Into an ending, or around a repeat, the next event is not the next on the page.
+        ends_bar = tie.start.index == len(tune.bars[i].events) - 1
+        leaves = ends_bar and (tune.bars[i].barline == ":|" or tune.bars[i].ending_stop)
+        if not tie.joins and not leaves:
+            note = tie.note
+            yield Problem("tie", i, f"the tie from {note.step}{note.octave} leads nowhere")
 
 
 def _repeats(tune: Tune) -> Iterator[Problem]:

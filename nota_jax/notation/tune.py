@@ -1,8 +1,9 @@
 """What a tune is: frozen dataclasses that hold everything a page shows, and nothing else.
 
-The parser (`abc.py`) makes a `Tune`, the writer, the engraver (`mei.py`) and the facts
-(`facts.py`) read it.  Durations are exact `Fraction`s of a whole note; pitches keep both what
-sounds (`alter`) and what is drawn (`accidental`), because a model is asked to read the drawing.
+The parser (`abc`) makes a `Tune`; the writer, the engraver (`engraving`) and the facts (`theory`)
+read it, and `walk.py` says what is in force where.  Durations are exact `Fraction`s of a whole
+note; pitches keep both what sounds (`alter`) and what is drawn (`accidental`), because a model is
+asked to read the drawing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+
+from nota_jax.notation.tempo import Tempo
 
 STEPS = "CDEFGAB"
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -199,7 +202,7 @@ class Bar:
 class Tune:
     """A single-staff tune: what is drawn (header and bars), and the source's own metadata.
 
-    unit: the source's `L:` in whole notes (the canonical one is derived, see `abc.py`).
+    unit: the source's `L:` in whole notes (the canonical one is derived, see `abc.writer`).
     metadata: (field letter, text) of every header line that is not drawn, in source order.
     """
 
@@ -207,7 +210,7 @@ class Tune:
     composer: str = ""
     meter: Meter = Meter()
     key: Key = Key()
-    tempo: str = ""
+    tempo: Tempo | None = None
     bars: tuple[Bar, ...] = ()
     unit: Fraction = Fraction(1, 8)
     reference: str = "1"
@@ -235,37 +238,3 @@ def with_line_breaks(tune: Tune, breaks: tuple[int, ...] | set[int]) -> Tune:
         for i, bar in enumerate(tune.bars)
     )
     return dataclasses.replace(tune, bars=bars)
-
-
-@dataclass(frozen=True)
-class Sounding:
-    """A note that sounds once, ties joined: onset and duration in whole notes from the start."""
-
-    onset: Fraction
-    duration: Fraction
-    midi: int
-
-
-def sounding_notes(tune: Tune) -> list[Sounding]:
-    """Every sounding note in written order (repeats not unfolded, graces left out), ties joined.
-
-    A tie joins only to a note of the same pitch in the very next event; a tie that finds none
-    ends where it is (the checks in `abc.py` report it).
-    """
-    done: list[Sounding] = []
-    open_ties: dict[int, int] = {}  # midi → index into done
-    now = Fraction(0)
-    for event in tune.events:
-        length, next_ties = event.sounding, {}
-        for note in event.notes:
-            if note.midi in open_ties:
-                i = open_ties[note.midi]
-                done[i] = dataclasses.replace(done[i], duration=done[i].duration + length)
-            else:
-                i = len(done)
-                done.append(Sounding(now, length, note.midi))
-            if note.tie:
-                next_ties[note.midi] = i
-        open_ties = next_ties
-        now += length
-    return done

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from nota_jax.errors import UserError, exit_status
 from nota_jax.notation.abc import AbcError, parse
 from nota_jax.notation.abc.source import corpus_folders, read_tunes
-from nota_jax.notation.tune import Sounding, sounding_notes
+from nota_jax.notation.walk import Sounding, sounding_notes
 
 VERDICTS = {
     "agree": "the same notes",

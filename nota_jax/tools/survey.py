@@ -20,7 +20,8 @@ from tqdm import tqdm
 from nota_jax.errors import exit_status
 from nota_jax.notation.abc import AbcError, check, parse, write
 from nota_jax.notation.abc.source import corpus_folders, read_tunes
-from nota_jax.notation.tune import Tune, sounding_notes
+from nota_jax.notation.tune import Tune
+from nota_jax.notation.walk import sounding_notes
 
 COLUMNS = ("tunes", "read", "exact", "no problem", "bar length", "tie", "repeat")
 

@@ -23,6 +23,9 @@ def problems(body: str, meter: str = "3/4") -> list[tuple[str, int]]:
         "(3ABc d|ABc|]",
         "Z|ABc|]",
         "ABc|[M:2/4]AB|AB|[M:3/4]ABc|]",
+        "ABc|[K:G][M:2/4]AB|AB|[M:3/4][K:C]ABc|]",
+        "ABc|A[M:2/4]BcAB|AB|]",  # a meter that changes inside says no length for this bar
+        "ABc|ABc[M:2/4]|AB|]",  # behind the last note it is the next bar's
         "ABc-|cBA-|1 ABc-:|2 ABc|]",
         "[CE]-[C2E]|ABc|]",
     ],
@@ -40,6 +43,9 @@ def test_sound_tunes_pass(body):
         ("ABc|ABc|AB|]", [("bar length", 2)]),  # the last bar is short, and there is no pick-up
         ("A|ABc|A|]", [("bar length", 2)]),  # it does not complete the pick-up
         ("ABc|[M:2/4]ABc|AB|]", [("bar length", 1)]),
+        ("ABc|[K:G][M:2/4]ABc|AB|]", [("bar length", 1)]),
+        ("ABc|[M:2/4][K:G]ABc|AB|]", [("bar length", 1)]),
+        ("ABc|ABcd[M:2/4]|AB|]", [("bar length", 1)]),
         ("ABc-|zAB|]", [("tie", 0)]),
         ("AB[C-c-]|C AB|]", [("tie", 0)]),
         ("ABc-|]", [("tie", 0)]),

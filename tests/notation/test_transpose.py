@@ -29,8 +29,8 @@ from nota_jax.notation.tune import (
     Meter,
     Note,
     Tune,
-    sounding_notes,
 )
+from nota_jax.notation.walk import sounding_notes
 
 SECOND, FIFTH, OCTAVE = Interval(1, 2), Interval(4, 7), Interval(7, 12)
 SCORE = """X:1

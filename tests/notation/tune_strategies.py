@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from nota_jax.notation.abc.decorations import DECORATIONS, in_order
 from nota_jax.notation.abc.fields import signature
 from nota_jax.notation.abc.writer import unit_note_length
+from nota_jax.notation.tempo import Tempo
 from nota_jax.notation.tune import MODES, Bar, Event, Grace, Key, Meter, Note, Tune, Tuplet
 
 VALUES = sorted(
@@ -34,6 +35,15 @@ keys = st.builds(
     clef=st.sampled_from(["treble", "treble", "bass", "alto", "treble-8"]),
 ).filter(lambda key: abs(key.fifths) <= 7) | st.just(Key(""))
 meters = st.sampled_from(["4/4", "C", "C|", "6/8", "3/4", "9/8", "2+3/8", "none"]).map(Meter)
+
+tempos = st.sampled_from(
+    [
+        Tempo("", (Fraction(1, 4),), 120),
+        Tempo("Slow", (Fraction(3, 8),), 60),
+        Tempo("", (Fraction(1, 4), Fraction(1, 8)), 72),
+        Tempo("Con moto"),
+    ]
+)
 
 
 @st.composite
@@ -101,7 +111,7 @@ def tunes(draw) -> Tune:
         composer=draw(st.just("") | titles),
         meter=draw(meters),
         key=draw(keys),
-        tempo=draw(st.sampled_from(["", "1/4=120", '"Slow" 3/8=60', '"Con moto"'])),
+        tempo=draw(st.none() | tempos),
         bars=tuple(draw(st.lists(bars(), min_size=1, max_size=5))),
         unit=Fraction(1, 8),
     )

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from nota_jax.errors import UserError
-from nota_jax.notation.tune import Sounding
+from nota_jax.notation.walk import Sounding
 from nota_jax.tools import crosscheck
 
 BOOK = """X:1

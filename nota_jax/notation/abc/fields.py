@@ -11,6 +11,7 @@ import re
 import unicodedata
 from fractions import Fraction
 
+from nota_jax.notation.tempo import Tempo
 from nota_jax.notation.tune import MODE_SUFFIX, Key, Meter
 
 
@@ -115,22 +116,25 @@ def length_text(length: Fraction) -> str:
 # --- Tempo ------------------------------------------------------------------------------------
 
 _BEAT = re.compile(r"([0-9]{1,2}/[0-9]{1,2}(?:\s+[0-9]{1,2}/[0-9]{1,2})*)\s*=\s*([0-9]{1,4})")
+_UNIT_BEAT = re.compile(r"(?:C\s*=\s*)?([0-9]{1,4})")
 
 
-def read_tempo(field: str, unit: Fraction) -> str:
-    """`Q:` as `"Words" 1/4=120`, either part may be absent; `Q:80` counts unit notes."""
+def read_tempo(field: str) -> Tempo | None:
+    """`Q:` as in `"Words" 1/4=120`, either part may be absent.
+
+    `Q:80` counts unit notes, which only the whole header tells: see `Tempo.counted_in`.
+    """
     quoted = re.search(r'"([^"]*)"', field)
     words = " ".join(quoted[1].split()) if quoted else ""
     rest = re.sub(r'"[^"]*"', " ", field).strip()
-    if re.fullmatch(r"(?:C\s*=\s*)?[0-9]{1,4}", rest):
-        rest = f"{unit.numerator}/{unit.denominator}={rest.split('=')[-1].strip()}"
-    beat = _BEAT.fullmatch(rest)
-    if rest and beat is None:
+    if not rest:
+        return Tempo(words) if words else None
+    if match := _UNIT_BEAT.fullmatch(rest):
+        return Tempo(words, rate=int(match[1]))
+    match = _BEAT.fullmatch(rest)
+    if match is None or re.search(r"\b0+\b", match[1]):
         raise FieldError(f'Q:{field.strip()} is no tempo; write it as Q:1/4=120 or Q:"Slow"')
-    parts = [f'"{words}"'] if words else []
-    if beat:
-        parts.append(f"{' '.join(beat[1].split())}={int(beat[2])}")
-    return " ".join(parts)
+    return Tempo(words, tuple(Fraction(beat) for beat in match[1].split()), int(match[2]))
 
 
 # --- Key --------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from nota_jax.notation.abc.fields import FieldError
 from nota_jax.notation.abc.lyrics import align
 from nota_jax.notation.abc.source import AbcError, lines_of
 from nota_jax.notation.abc.tokens import Token, TokenError, tokens
+from nota_jax.notation.tempo import Tempo
 from nota_jax.notation.tune import Meter, Tune
 
 _HEADER_FIELD = re.compile(r"([A-Za-z+]):(.*)")
@@ -54,7 +55,7 @@ class _Reader:
         self.reference = ""
         self.titles: list[str] = []
         self.composers: list[str] = []
-        self.tempo = ""
+        self.tempo: Tempo | None = None
         self.metadata: list[tuple[str, str]] = []
         self.meter: Meter | None = None
         self.unit: Fraction | None = None
@@ -173,8 +174,7 @@ class _Reader:
         elif letter == "L":
             self.unit = fields.read_unit(text)
         elif letter == "Q":
-            self.tempo = text  # read when the unit is known, see `finish`
-            fields.read_tempo(text, Fraction(1, 8))
+            self.tempo = fields.read_tempo(text)
         elif letter == "K":
             meter = self.meter or Meter("none")
             unit = self.unit or fields.default_unit(meter)
@@ -211,7 +211,7 @@ class _Reader:
                 composer="; ".join(self.composers),
                 meter=self.builder.first_meter,
                 key=self.builder.first_key,
-                tempo=fields.read_tempo(self.tempo, unit),
+                tempo=self.tempo and self.tempo.counted_in(unit),
                 bars=self.builder.finish(),
                 unit=unit,
                 reference=self.reference or "1",

@@ -17,6 +17,7 @@ from nota_jax.notation.abc.fields import (
 )
 from nota_jax.notation.abc.lyrics import lyrics_text
 from nota_jax.notation.tune import Bar, Event, Grace, Item, Key, Meter, Note, Tune
+from nota_jax.notation.walk import signatures
 
 UNITS = (Fraction(1, 4), Fraction(1, 8), Fraction(1, 16))
 
@@ -65,12 +66,12 @@ def write_body(tune: Tune, bars: range | None = None, *, breaks: bool = True) ->
     bars = range(len(tune.bars)) if bars is None else bars
     unit = unit_note_length(tune)
     tuplets = Counter(event.tuplet.number for event in tune.events if event.tuplet)
-    meters = _meters(tune)
+    in_force = signatures(tune)
     lines, text, line_bars = [], "", []
     for i in bars:
         bar = tune.bars[i]
         text += _opening(bar, tune.bars[i - 1] if line_bars else None)
-        text += _items_text(bar.items, unit, meters[i], tuplets)
+        text += _items_text(bar.items, unit, in_force[i].meter, tuplets)
         line_bars.append(bar)
         follows = i + 1 in bars
         joined = follows and not (breaks and bar.line_break)
@@ -84,15 +85,6 @@ def write_body(tune: Tune, bars: range | None = None, *, breaks: bool = True) ->
 
 # A barline that shares its sign with the start-repeat behind it.
 _WITH_START = {"|": "|:", "||": "||:", ":|": "::"}
-
-
-def _meters(tune: Tune) -> list[Meter]:
-    """The meter in force at the beginning of each bar."""
-    meters, meter = [], tune.meter
-    for bar in tune.bars:
-        meters.append(meter)
-        meter = next((item for item in reversed(bar.items) if isinstance(item, Meter)), meter)
-    return meters
 
 
 def _opening(bar: Bar, before: Bar | None) -> str:

@@ -10,13 +10,16 @@ brackets, mid-tune key changes and unclosed last bars (Verovio 6.4.1).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from xml.sax.saxutils import escape
 
 from nota_jax.errors import UserError
-from nota_jax.notation.tune import Bar, Event, Key, Meter, Note, Tune
+from nota_jax.notation.tune import Event, Item, Key, Meter, Note, Tune
+from nota_jax.notation.walk import Place, Slur, Tie, places, slurs, split_changes, ties
 
 ACCIDENTALS = {-2: "ff", -1: "f", 0: "n", 1: "s", 2: "x"}
 
@@ -79,13 +82,13 @@ def to_mei(tune: Tune) -> str:
                 body.append("</ending>")
             body.append(f'<ending xml:id="v{i}" n="{escape(bar.ending)}">')
             ending_open = True
-        changes, items = _leading_changes(bar)
+        changes, items = split_changes(bar)
         if changes:
             signs = "".join(map(spans.change, changes))
             body.append(
                 f'<scoreDef><staffGrp><staffDef n="1">{signs}</staffDef></staffGrp></scoreDef>'
             )
-        body.append(_measure(tune, i, items, spans))
+        body.append(_measure(tune, i, _numbered(items), spans))
         if ending_open and bar.ending_stop:
             body.append("</ending>")
             ending_open = False
@@ -149,20 +152,10 @@ def _signature(item: Key | Meter) -> str:
     return f'<meterSig count="{count.strip("()")}" unit="{unit}"/>'
 
 
-def _leading_changes(bar: Bar) -> tuple[list[Key | Meter], list[tuple[int, Event | Key | Meter]]]:
-    """Changes before the bar's first event, and the rest as (event index or −1, item)."""
-    changes: list[Key | Meter] = []
-    items: list[tuple[int, Event | Key | Meter]] = []
-    index = 0
-    for item in bar.items:
-        if isinstance(item, Event):
-            items.append((index, item))
-            index += 1
-        elif index == 0:
-            changes.append(item)
-        else:
-            items.append((-1, item))
-    return changes, items
+def _numbered(items: Sequence[Item]) -> list[tuple[int, Item]]:
+    """The items of a bar with the number of each event in it, −1 for a change."""
+    numbers = itertools.count()
+    return [(next(numbers) if isinstance(item, Event) else -1, item) for item in items]
 
 
 # ------------------------------------------------------------------ a bar
@@ -315,31 +308,24 @@ class _Spans:
 
     def __post_init__(self) -> None:
         self.clef = self.tune.key.clef
-        walk = [
-            (f"b{i}e{e}", i, event)
-            for i, bar in enumerate(self.tune.bars)
-            for e, event in enumerate(bar.events)
-        ]
-        open_slurs: list[tuple[str, int, int]] = []
-        for (eid, i, event), following in zip(walk, [*walk[1:], None], strict=True):
-            for text in (*_marks(eid, event), *_ties(eid, i, event, following)):
-                self._add(i, text)
-            # A note both ends a slur and begins one in `(ab(c)de)`: the older slur ends first.
-            ending = min(event.slurs_close, len(open_slurs))
-            ends = [open_slurs.pop() for _ in range(ending)]
-            open_slurs += [(eid, i, n) for n in range(event.slurs_open)]
-            for _ in range(event.slurs_close - ending):
-                if not open_slurs:
-                    raise EngraveError(f"bar {i + 1}: a slur ends that never began")
-                if event.grace is None:
-                    raise EngraveError(f"bar {i + 1}: a slur begins and ends on the same note")
-                ends.append(open_slurs.pop())
-            for start, bar, n in ends:
+        walk = places(self.tune)
+        tied: dict[str, list[Tie]] = defaultdict(list)  # by the event where they begin
+        for tie in ties(self.tune):
+            tied[event_id(tie.start)].append(tie)
+        slurred: dict[str, list[Slur]] = defaultdict(list)  # by the event where they end
+        for slur in slurs(self.tune):
+            slurred[event_id(_whole(slur).end)].append(slur)
+        for place in walk:
+            eid = event_id(place)
+            for text in (*_marks(eid, place.event), *map(_tie, tied[eid])):
+                self._add(place.bar, text)
+            for slur in slurred[eid]:
+                start = event_id(slur.start)
                 first = f"{eid}g0" if start == eid else start  # `({g}a)`: from the grace note
-                self._add(bar, f'<slur xml:id="{start}s{n}" startid="#{first}" endid="#{eid}"/>')
-        if open_slurs:
-            raise EngraveError(f"bar {open_slurs[-1][1] + 1}: a slur begins that never ends")
-        self.verses = dict(_verses(walk))
+                name = f"{start}s{slur.number}"
+                text = f'<slur xml:id="{name}" startid="#{first}" endid="#{eid}"/>'
+                self._add(slur.start.bar, text)
+        self.verses = dict(_verses([(event_id(place), place.event) for place in walk]))
 
     def _add(self, bar: int, text: str) -> None:
         self.by_bar.setdefault(bar, []).append(text)
@@ -378,27 +364,34 @@ def split_annotation(text: str) -> tuple[str, str]:
     return "above", text
 
 
+def event_id(place: Place) -> str:
+    return f"b{place.bar}e{place.index}"
+
+
 def head_id(eid: str, event: Event, n: int) -> str:
     """The id of the event's n-th note head: a single note is its event."""
     return eid if len(event.notes) == 1 else f"{eid}n{n}"
 
 
-def _ties(
-    eid: str, i: int, event: Event, following: tuple[str, int, Event] | None
-) -> Iterator[str]:
+def _tie(tie: Tie) -> str:
     """A tie to the same line or space in the next event."""
-    for n, note in enumerate(event.notes):
-        if not note.tie:
-            continue
-        ends = [
-            head_id(following[0], following[2], m)
-            for m, other in enumerate(following[2].notes if following else ())
-            if (other.step, other.octave) == (note.step, note.octave)
-        ]
-        if not ends:
-            raise EngraveError(f"bar {i + 1}: a tie leads to no note of its pitch")
-        start = head_id(eid, event, n)
-        yield f'<tie xml:id="{eid}t{n}" startid="#{start}" endid="#{ends[0]}"/>'
+    if tie.end is None:
+        raise EngraveError(f"bar {tie.start.bar + 1}: a tie leads to no note of its pitch")
+    eid = event_id(tie.start)
+    start = head_id(eid, tie.start.event, tie.head)
+    end = head_id(event_id(tie.end), tie.end.event, tie.end_head)
+    return f'<tie xml:id="{eid}t{tie.head}" startid="#{start}" endid="#{end}"/>'
+
+
+def _whole(slur: Slur) -> Slur:
+    """The slur, if it can be drawn."""
+    if slur.start is None:
+        raise EngraveError(f"bar {slur.end.bar + 1}: a slur ends that never began")
+    if slur.end is None:
+        raise EngraveError(f"bar {slur.start.bar + 1}: a slur begins that never ends")
+    if slur.start == slur.end and slur.end.event.grace is None:
+        raise EngraveError(f"bar {slur.end.bar + 1}: a slur begins and ends on the same note")
+    return slur
 
 
 def lyric_text(entry: str) -> str:
@@ -406,12 +399,12 @@ def lyric_text(entry: str) -> str:
     return "" if entry in ("_", "-") else entry.removesuffix("-")
 
 
-def _verses(walk: list[tuple[str, int, Event]]) -> Iterator[tuple[str, str]]:
+def _verses(walk: list[tuple[str, Event]]) -> Iterator[tuple[str, str]]:
     """Lyric syllables by event id; a trailing "-" joins syllables, "_" holds one."""
-    n_verses = max((len(event.lyrics) for _, _, event in walk), default=0)
+    n_verses = max((len(event.lyrics) for _, event in walk), default=0)
     texts: dict[str, str] = {}
     for v in range(n_verses):
-        line = [(eid, event.lyrics[v] if v < len(event.lyrics) else "") for eid, _, event in walk]
+        line = [(eid, event.lyrics[v] if v < len(event.lyrics) else "") for eid, event in walk]
         inside = False
         for (eid, text), (_, following) in zip(line, [*line[1:], ("", "")], strict=True):
             if not lyric_text(text):

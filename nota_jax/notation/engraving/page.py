@@ -21,6 +21,7 @@ from PIL import Image
 
 from nota_jax.notation.engraving.fonts import FALLBACK_FONT, TextFont, text_font
 from nota_jax.notation.engraving.mei import EngraveError, split_duration
+from nota_jax.notation.tempo import Tempo
 from nota_jax.notation.tune import Tune
 
 MARGIN = 8.0  # white around everything
@@ -67,7 +68,7 @@ def set_header(tune: Tune, font: TextFont, music_font: str, size: int) -> Header
     Raises `EngraveError` where a text has characters that no font draws or is too long.
     """
     width = size - 2 * MARGIN
-    for text in (*tune.titles, tune.composer, tune.tempo):
+    for text in (*tune.titles, tune.composer, str(tune.tempo or "")):
         if font.missing(text):
             raise EngraveError(f"the font {font.family} has no {font.missing(text)!r} ({text!r})")
     y, out = MARGIN, []
@@ -93,7 +94,7 @@ def set_header(tune: Tune, font: TextFont, music_font: str, size: int) -> Header
         fitted = _SIDE_SIZES[0]
         svg, tempo_width = _tempo(tune.tempo, font, music_font, fitted)
         if tempo_width > width:
-            raise EngraveError(f"the tempo {tune.tempo!r} is too long for the page")
+            raise EngraveError(f"the tempo {tune.tempo} is too long for the page")
         if tempo_width + composer_width + 2 * fitted > width:
             top = y
         y = max(y, top + fitted * _LEADING)
@@ -129,27 +130,14 @@ def _text(text: str, x: float, y: float, size: float, anchor: str) -> str:
     )
 
 
-_TEMPO = re.compile(r'(?:"(?P<words>[^"]*)")?\s*(?:(?P<beats>[0-9/ ]+)=(?P<rate>[0-9]+))?')
-
-
-def split_tempo(tempo: str) -> tuple[str, tuple[Fraction, ...], str]:
-    """`"Slow" 3/8=60` → words, beats, rate; raises `EngraveError` where it is written otherwise."""
-    match = _TEMPO.fullmatch(tempo)
-    if match is None:
-        raise EngraveError(f'the tempo {tempo!r} is not written as "words" 1/4=120')
-    beats = tuple(Fraction(beat) for beat in (match["beats"] or "").split())  # 2/4 is drawn as 1/2
-    return match["words"] or "", beats, match["rate"] or ""
-
-
-def _tempo(tempo: str, font: TextFont, music_font: str, size: float) -> tuple[str, float]:
+def _tempo(tempo: Tempo, font: TextFont, music_font: str, size: float) -> tuple[str, float]:
     """SVG (baseline at the origin) and width."""
-    words, beats, rate = split_tempo(tempo)
     x, out = 0.0, []
-    if words:
-        out.append(_text(words, x, 0, size, "start"))
-        x += font.width(words + " ", size)
+    if tempo.words:
+        out.append(_text(tempo.words, x, 0, size, "start"))
+        x += font.width(tempo.words + " ", size)
     scale = size * 1.15 / 1000  # an em of glyph units: a note a little higher than a capital letter
-    for beat in beats:
+    for beat in tempo.beats:
         base, dots = split_duration(beat, "tempo: ")
         if base not in _BEAT_GLYPHS:
             raise EngraveError(f"the tempo's beat {beat} is not drawn")
@@ -160,10 +148,10 @@ def _tempo(tempo: str, font: TextFont, music_font: str, size: float) -> tuple[st
                        f"{path}</g>")  # fmt: skip
             x += (advance + 60) * scale
         x += 0.2 * size
-    if rate:
+    if tempo.rate is not None:
         x += 0.1 * size
-        out.append(_text(f"= {rate}", x, 0, size, "start"))
-        x += font.width(f"= {rate}", size)
+        out.append(_text(f"= {tempo.rate}", x, 0, size, "start"))
+        x += font.width(f"= {tempo.rate}", size)
     return "".join(out), x
 
 

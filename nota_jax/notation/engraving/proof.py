@@ -6,13 +6,15 @@ two are compared bar by bar, and the first difference is told in words.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from fractions import Fraction
 
 from nota_jax.notation.engraving.mei import drawn_key, lyric_text, split_annotation, split_clef
-from nota_jax.notation.engraving.page import split_tempo
 from nota_jax.notation.engraving.readback import DrawnBar, DrawnEvent, Head, LaidOut, Sign
 from nota_jax.notation.engraving.svg import MismatchError
-from nota_jax.notation.tune import Bar, Event, Key, Meter, Note, Tune
+from nota_jax.notation.tune import Event, Item, Key, Meter, Note, Tune
+from nota_jax.notation.walk import Signatures, slurs, split_changes
 
 
 def proof(tune: Tune, laid_out: LaidOut) -> tuple[int, ...]:
@@ -27,7 +29,7 @@ def proof(tune: Tune, laid_out: LaidOut) -> tuple[int, ...]:
     """
     texts = (("titles", tuple(" ".join(t.split()) for t in tune.titles), laid_out.titles),
              ("the composer", " ".join(tune.composer.split()), laid_out.composer),
-             ("the tempo", split_tempo(tune.tempo), split_tempo(laid_out.tempo)))  # fmt: skip
+             ("the tempo", tune.tempo, laid_out.tempo))  # fmt: skip
     for what, expected, found in texts:
         if expected != found:
             raise MismatchError(f"{what}: the tune has {expected!r}, the page {found!r}")
@@ -47,31 +49,33 @@ def proof(tune: Tune, laid_out: LaidOut) -> tuple[int, ...]:
 
 def drawn(tune: Tune, system_starts: set[int]) -> list[DrawnBar]:
     """Every bar of the tune as a page has to show it whose systems begin at `system_starts`."""
-    slurs = _slur_ends(tune)
-    key, meter = tune.key, tune.meter
+    slur_ends = _slur_ends(tune)
+    now = Signatures(tune.key, tune.meter)
     bars: list[DrawnBar] = []
     volta: str | None = None
     for i, bar in enumerate(tune.bars):
         if bar.ending:
             volta = bar.ending
         items: list[Sign | DrawnEvent] = []
-        changes, key_before, meter_before = _leading(bar), key, meter
+        changes, rest = split_changes(bar)
+        before = now
         for change in changes:
-            key = change if isinstance(change, Key) else key
-            meter = change if isinstance(change, Meter) else meter
-        signs = _change_signs(key_before, key, meter_before, meter, changes)
+            now = now.after(change)
+        signs = _change_signs(before, now, changes)
         if i in system_starts:
-            items += [("clef", split_clef(key.clef)), *_key_sign(key)]
+            items += [("clef", split_clef(now.key.clef)), *_key_sign(now.key)]
             if i == 0 or any(isinstance(change, Meter) for change in changes):
-                items += _meter_sign(meter)
+                items += _meter_sign(now.meter)
             if bars and signs:
                 bars[-1] = _with_courtesies(bars[-1], tuple(signs))
         else:
             items += signs
-        inner, key, meter = _inner(bar, i, len(changes), key, meter, slurs)
+        items += _inner(bar.events, rest, now, {n: slur_ends[i, n] for n in range(len(bar.events))})
+        for item in rest:
+            now = now.after(item)
         bars.append(
             DrawnBar(
-                items=tuple([*items, *inner]), courtesies=(), repeat_start=bar.repeat_start,
+                items=tuple(items), courtesies=(), repeat_start=bar.repeat_start,
                 barline=bar.barline, volta=volta, volta_start=bool(bar.ending),
             )
         )  # fmt: skip
@@ -80,24 +84,16 @@ def drawn(tune: Tune, system_starts: set[int]) -> list[DrawnBar]:
     return bars
 
 
-def _leading(bar: Bar) -> list[Key | Meter]:
-    changes: list[Key | Meter] = []
-    for item in bar.items:
-        if isinstance(item, Event):
-            break
-        changes.append(item)
-    return changes
-
-
-def _change_signs(before: Key, key: Key, meter_before: Meter, meter: Meter, changes) -> list[Sign]:
+def _change_signs(before: Signatures, now: Signatures, changes: Sequence[Item]) -> list[Sign]:
+    """What is drawn where `changes` lead from one key and meter to others."""
     signs: list[Sign] = []
-    if before.clef != key.clef:
-        signs.append(("clef", split_clef(key.clef)))
+    if before.key.clef != now.key.clef:
+        signs.append(("clef", split_clef(now.key.clef)))
     if any(isinstance(change, Key) for change in changes):
-        naturals = tuple((step, 0) for step, alter in drawn_key(before) if alter)
-        signs += _key_sign(key) or ([("key", naturals)] if naturals else [])
+        naturals = tuple((step, 0) for step, alter in drawn_key(before.key) if alter)
+        signs += _key_sign(now.key) or ([("key", naturals)] if naturals else [])
     if any(isinstance(change, Meter) for change in changes):
-        signs += _meter_sign(meter)
+        signs += _meter_sign(now.meter)
     return signs
 
 
@@ -114,24 +110,24 @@ def _with_courtesies(bar: DrawnBar, signs: tuple[Sign, ...]) -> DrawnBar:
 
 
 def _inner(
-    bar: Bar, i: int, skip: int, key: Key, meter: Meter, slurs: dict
-) -> tuple[list[Sign | DrawnEvent], Key, Meter]:
-    """Events of the bar, and changes between them; key and meter after it."""
-    items: list[Sign | DrawnEvent] = []
-    groups = _beam_groups(bar.events)
+    events: tuple[Event, ...],
+    items: Sequence[Item],
+    now: Signatures,
+    slur_ends: dict[int, list[tuple[int, int]]],
+) -> list[Sign | DrawnEvent]:
+    """Events of the bar, and changes between them; `now` is in force at the first."""
+    shown: list[Sign | DrawnEvent] = []
+    groups = _beam_groups(events)
     numbers: dict[int, int] = {}
     n = 0
-    for item in bar.items[skip:]:
+    for item in items:
         if isinstance(item, Event):
-            items.append(_drawn_event(item, groups[n], numbers, slurs.get((i, n), [])))
+            shown.append(_drawn_event(item, groups[n], numbers, slur_ends[n]))
             n += 1
-        elif isinstance(item, Key):
-            items += _change_signs(key, item, meter, meter, [item])
-            key = item
         else:
-            items += _meter_sign(item)
-            meter = item
-    return items, key, meter
+            shown += _change_signs(now, now.after(item), [item])
+            now = now.after(item)
+    return shown
 
 
 def _beam_groups(events: tuple[Event, ...]) -> list[int | None]:
@@ -177,16 +173,10 @@ def _head(note: Note) -> Head:
 
 def _slur_ends(tune: Tune) -> dict[tuple[int, int], list[tuple[int, int]]]:
     """(bar, event) → where the slurs end that begin there."""
-    ends: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    stack: list[tuple[int, int]] = []
-    for i, bar in enumerate(tune.bars):
-        for e, event in enumerate(bar.events):
-            older = min(event.slurs_close, len(stack))
-            starts = [stack.pop() for _ in range(older)]
-            stack += [(i, e)] * event.slurs_open
-            starts += [stack.pop() for _ in range(event.slurs_close - older)]
-            for start in starts:
-                ends.setdefault(start, []).append((i, e))
+    ends: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    for slur in slurs(tune):
+        if slur.start is not None and slur.end is not None:
+            ends[slur.start.bar, slur.start.index].append((slur.end.bar, slur.end.index))
     return ends
 
 

@@ -12,6 +12,7 @@ Lengths are Verovio's SVG units (180 between two staff lines) unless they say pi
 from __future__ import annotations
 
 import itertools
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,6 +31,7 @@ from nota_jax.notation.engraving.svg import (
     read_bar,
     texts,
 )  # fmt: skip
+from nota_jax.notation.tempo import Tempo
 from nota_jax.notation.tune import STEPS
 
 Box = tuple[float, float, float, float]
@@ -108,7 +110,7 @@ class LaidOut:
 
     titles: tuple[str, ...]
     composer: str
-    tempo: str
+    tempo: Tempo | None
     bars: tuple[DrawnBar, ...]
     places: tuple[Place, ...]
     staff_spacing: float  # pixels, measured
@@ -153,7 +155,7 @@ def read_page(svg: str) -> LaidOut:
     return LaidOut(
         titles=tuple(texts(g) for g in header if g.get("class") == "title"),
         composer=" ".join(texts(g) for g in header if g.get("class") == "composer"),
-        tempo=" ".join(_tempo(g) for g in header if g.get("class") == "tempo"),
+        tempo=next((_tempo(g) for g in header if g.get("class") == "tempo"), None),
         bars=tuple(bars),
         places=tuple(_place(measure, left, top, scale) for measure in measures),
         staff_spacing=(measures[0].lines[1] - measures[0].lines[0]) * scale if measures else 0.0,
@@ -170,21 +172,21 @@ _BEATS = {"E1D2": Fraction(1), "E1D3": Fraction(1, 2), "E1D5": Fraction(1, 4),
           "E1D7": Fraction(1, 8), "E1D9": Fraction(1, 16)}  # fmt: skip
 
 
-def _tempo(element: ET.Element) -> str:
-    words, rate, beats = "", "", []
+def _tempo(element: ET.Element) -> Tempo:
+    words, rate, beats = "", None, []
     for child in element:
         code = child.get("class", "")
         if child.tag == TEXT:
             text = "".join(child.itertext())
-            words, rate = (words, text[2:]) if text.startswith("= ") else (text, rate)
+            if match := re.fullmatch("= ([0-9]+)", text):
+                rate = int(match[1])
+            else:
+                words = text
         elif code in _BEATS:
             beats.append([_BEATS[code], Fraction(1)])
         elif beats:  # a dot
             beats[-1][1] += beats[-1][1] / 2 if beats[-1][1] == 1 else Fraction(1, 4)
-    parts = [f'"{words}"'] if words else []
-    if rate:
-        parts.append(" ".join(str(base * dots) for base, dots in beats) + f"={rate}")
-    return " ".join(parts)
+    return Tempo(words, tuple(base * dots for base, dots in beats), rate)
 
 
 # ------------------------------------------------------------------ curves and brackets

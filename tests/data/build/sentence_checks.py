@@ -14,7 +14,8 @@ from music21 import interval, pitch
 from nota_jax.notation import abc
 from nota_jax.notation.theory.facts import facts
 from nota_jax.notation.theory.form import bar_numbers, playing_order, sections
-from nota_jax.notation.tune import Key, Meter, Tune, sounding_notes
+from nota_jax.notation.tune import Key, Meter, Tune
+from nota_jax.notation.walk import sounding_notes
 
 NUMBERS = ("no one two three four five six seven eight nine ten eleven twelve").split()
 ORDINALS = ("first second third fourth fifth sixth seventh eighth ninth tenth eleventh "

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from nota_jax.notation.abc import AbcError, canonical, parse, unit_note_length, write, write_body
 from nota_jax.notation.abc.source import corpus_folders, read_tunes
-from nota_jax.notation.tune import Tune, sounding_notes
+from nota_jax.notation.tune import Tune
+from nota_jax.notation.walk import sounding_notes
 from tests.notation.tune_strategies import tunes
 
 _relaxed = settings(deadline=None, derandomize=True)

@@ -9,7 +9,9 @@ import pytest
 
 from nota_jax.notation.abc import AbcError, parse, split_tunebook, write_body
 from nota_jax.notation.abc.source import decode
-from nota_jax.notation.tune import Event, Key, Meter, Tune, Tuplet, sounding_notes
+from nota_jax.notation.tempo import Tempo
+from nota_jax.notation.tune import Event, Key, Meter, Tune, Tuplet
+from nota_jax.notation.walk import sounding_notes
 
 
 def tune(body: str, header: str = "M:4/4\nL:1/8\nK:C") -> Tune:
@@ -37,7 +39,8 @@ def test_a_header_is_read_into_its_fields():
         "R:jig\nK:Em\nE|\n"
     )
     assert read.titles == ("The Lads", "Second")
-    assert (read.composer, read.reference, read.tempo) == ("Anon.", "7", '"Slow" 3/8=60')
+    assert (read.composer, read.reference) == ("Anon.", "7")
+    assert read.tempo == Tempo("Slow", (Fraction(3, 8),), 60)
     assert (read.meter, read.unit) == (Meter("6/8"), Fraction(1, 16))
     assert read.key == Key("E", "minor")
     assert read.metadata == (("O", "Ireland"), ("R", "jig"))
