@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conversion import architecture
+from conversion import hf_config
 from nota_jax.models.config import NotaGPTConfig
 
 HEAD = """---
@@ -62,7 +62,7 @@ def _chain(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """The run and those before it, newest first, as far as they are still there."""
     chain: list[tuple[Path, dict[str, Any]]] = []
     while (folder / "config.json").is_file() and len(chain) < MOST_PHASES:
-        chain.append((folder, architecture.read_json(folder / "config.json")))
+        chain.append((folder, hf_config.read_json(folder / "config.json")))
         folder = Path(chain[-1][1].get("previous") or "-")
     return chain
 
@@ -84,7 +84,7 @@ def _bases(oldest: tuple[Path, dict[str, Any]]) -> list[str]:
     folder, config = oldest
     start = Path(config["init_from"]) if config.get("init_from") else folder
     if (start / "conversion.json").is_file():
-        made = architecture.read_json(start / "conversion.json")
+        made = hf_config.read_json(start / "conversion.json")
         lines = [f"- {source['name']} (layout {source['layout']})" for source in made["sources"]]
         return lines + [f"- made new: {what}: {why}" for what, why in made["initialised"].items()]
     if config.get("init_from"):
@@ -118,7 +118,7 @@ def _data(chain: list[tuple[Path, dict[str, Any]]]) -> list[str]:
     lines = []
     for folder in dict.fromkeys(config["data"]["dir"] for _, config in reversed(chain)):
         report = Path(folder) / "build_report.json"
-        arguments = architecture.read_json(report).get("arguments", {}) if report.is_file() else {}
+        arguments = hf_config.read_json(report).get("arguments", {}) if report.is_file() else {}
         corpora = arguments.get("corpora") or "the ABC collections inside music21"
         shown = ", ".join(corpora) if isinstance(corpora, list) else corpora
         lines.append(f"- `{folder}`: pictures engraved by nota_jax from {shown}")
@@ -131,7 +131,7 @@ def _evaluation(folder: Path) -> list[str]:
         return ["Not evaluated yet."]
     lines = []
     for path in found:
-        scores = architecture.read_json(path)
+        scores = hf_config.read_json(path)
         asked = scores.get("all", {}).get("questions", 0)
         splits = ", ".join(scores.get("settings", {}).get("splits", []))
         lines.append(

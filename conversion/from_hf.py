@@ -17,7 +17,6 @@ Tensors stream: a model of 15 GB needs about 1 GB of memory.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,14 +27,15 @@ import jax
 from transformers import PreTrainedTokenizerBase
 
 import nota_jax
-from conversion import architecture, names, plan, shards
+from conversion import fill, hf_config, names, tensors
 from nota_jax.checkpoint import streams
 from nota_jax.data.feed.chat import image_token_id
 from nota_jax.data.feed.tokenizer import load_tokenizer, save_tokenizer
 from nota_jax.environment import quiet
 from nota_jax.errors import UserError, exit_status
+from nota_jax.files import new_folder, write_json
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.params import count_params, unflatten
+from nota_jax.params import count_params, n_bytes, unflatten
 from nota_jax.units import human_bytes
 
 Say = Callable[[str], None]
@@ -50,9 +50,9 @@ class Reading:
     """What one or two Hugging Face directories mean to us; nothing large is in memory."""
 
     architecture: NotaGPTConfig
-    plan: plan.Plan
+    plan: fill.Plan
     tokenizer: PreTrainedTokenizerBase | None
-    sources: tuple[plan.Source, ...]
+    sources: tuple[fill.Source, ...]
 
 
 def read(
@@ -71,43 +71,43 @@ def read(
     if (llava is None) == (mistral is None) or (mistral is not None and clip is None):
         raise UserError("give either --llava DIR, or --clip DIR and --mistral DIR")
     if llava is not None:
-        tensors = shards.open_directory(llava)
-        layout = layout or names.recognise(tensors)
+        found = tensors.open_directory(llava)
+        layout = layout or names.recognise(found)
         if layout not in names.WHOLE:
             whole = ", ".join(names.WHOLE)
             raise UserError(
                 f"{llava} holds tensors of the layout {layout}, which is a part of a model: give "
                 f"--clip and --mistral, or force one of {whole}"
             )
-        vision, text, layer, image = architecture.of_llava(llava, layout, set(tensors), clip)
-        sources = [plan.Source(llava, layout, tensors)]
+        vision, text, layer, image = hf_config.of_llava(llava, layout, set(found), clip)
+        sources = [fill.Source(llava, layout, found)]
         if clip is not None:
-            sources[0] = plan.Source(llava, layout, tensors, ("connector", "text", "head"))
+            sources[0] = fill.Source(llava, layout, found, ("connector", "text", "head"))
     else:
         if layout is not None:
             raise UserError("--layout is for --llava; CLIP's and Mistral's are recognised")
-        text, layer, image = architecture.mistral_section(mistral), -2, None
+        text, layer, image = hf_config.mistral_section(mistral), -2, None
         sources = [_part(mistral, ("mistral",), ("text", "head"))]
     if clip is not None:
-        vision = architecture.clip_section(clip)
+        vision = hf_config.clip_section(clip)
         sources.append(_part(clip, ("clip", "clip-flat"), ("vision",)))
 
     home = llava or mistral
-    old = int(text.get("vocab_size", architecture.MISTRAL_DEFAULTS["vocab_size"]))
+    old = int(text.get("vocab_size", hf_config.MISTRAL_DEFAULTS["vocab_size"]))
     tok = None
     if any((home / name).is_file() for name in TOKENIZERS):
         tok = load_tokenizer(home)
     vocab, image = _vocabulary(home, old, image, tok)
-    config = architecture.build(vision, text, layer, image, vocab, f"{home}/config.json")
-    return Reading(config, plan.make(sources, config, old), tok, tuple(sources))
+    config = hf_config.build(vision, text, layer, image, vocab, f"{home}/config.json")
+    return Reading(config, fill.plan(sources, config, old), tok, tuple(sources))
 
 
-def _part(folder: Path, layouts: tuple[str, ...], components: tuple[str, ...]) -> plan.Source:
-    tensors = shards.open_directory(folder)
-    layout = names.recognise(tensors)
+def _part(folder: Path, layouts: tuple[str, ...], components: tuple[str, ...]) -> fill.Source:
+    found = tensors.open_directory(folder)
+    layout = names.recognise(found)
     if layout not in layouts:
         raise UserError(f"{folder} holds tensors of the layout {layout}, expected: {layouts[0]}")
-    return plan.Source(folder, layout, tensors, components)
+    return fill.Source(folder, layout, found, components)
 
 
 def _vocabulary(
@@ -128,10 +128,10 @@ def _vocabulary(
 def convert(reading: Reading, out: str | Path, say: Say = print) -> None:
     """Writes the checkpoint; the directory gets its name when all of it is there."""
     say(report(reading))
-    with shards.staged(out, plan.n_bytes(reading.plan)) as half:
+    with new_folder(out, n_bytes(reading.plan.shapes)) as half:
         streams.save_base(half, reading.plan.shapes, reading.plan.blocks())
-        _write_json(half / architecture.FILE, architecture.described(reading.architecture))
-        _write_json(half / PROVENANCE, _provenance(reading))
+        write_json(half / hf_config.FILE, hf_config.described(reading.architecture))
+        write_json(half / PROVENANCE, _provenance(reading))
         if reading.tokenizer is not None:
             save_tokenizer(reading.tokenizer, half)
     say(f"written: {out}")
@@ -146,29 +146,24 @@ def load(
     shardings: by path; None gives numpy arrays.
     """
     reading = read(llava=Path(folder))
-    architecture.require_same(reading.architecture, wanted, folder)
+    hf_config.require_same(reading.architecture, wanted, folder)
     say(report(reading))
 
-    def place(path: str, parameter: plan.Parameter | plan.Fresh) -> Any:
-        if shardings is None:
-            return parameter.read()
-        return jax.make_array_from_callback(
-            parameter.form.shape, shardings[path], parameter.read, dtype=parameter.form.dtype
-        )
-
-    return unflatten({path: place(path, p) for path, p in reading.plan.parameters.items()})
+    parameters = reading.plan.parameters
+    if shardings is None:
+        return unflatten({path: p.read() for path, p in parameters.items()})
+    return unflatten({path: fill.place(p, shardings[path]) for path, p in parameters.items()})
 
 
 def report(reading: Reading) -> str:
     """What was found, in lines for people."""
-    done = reading.plan
+    done, shapes = reading.plan, reading.plan.shapes
     lines = [
         f"layout {source.layout}: {len(source.tensors)} tensors in {source.folder}"
         for source in reading.sources
     ]
-    count = count_params(done.shapes)
-    lines.append(f"{len(done.parameters)} parameters, {count:,} numbers, "
-                 f"{human_bytes(plan.n_bytes(done))}")  # fmt: skip
+    numbers, size = count_params(shapes), human_bytes(n_bytes(shapes))
+    lines.append(f"{len(done.parameters)} parameters, {numbers:,} numbers, {size}")
     lines += [f"left out: {line}" for line in _grouped(done.left_out)]
     lines += [f"initialised: {line}" for line in _grouped(done.initialised)]
     if reading.tokenizer is None:
@@ -194,7 +189,7 @@ def _provenance(reading: Reading) -> dict[str, Any]:
         "sources": [
             {
                 "directory": str(source.folder),
-                "name": architecture.read_json(source.folder / "config.json").get("_name_or_path")
+                "name": hf_config.read_json(source.folder / "config.json").get("_name_or_path")
                 or source.folder.resolve().name,
                 "layout": source.layout,
                 "tensors": len(source.tensors),
@@ -204,10 +199,6 @@ def _provenance(reading: Reading) -> dict[str, Any]:
         "left_out": dict(reading.plan.left_out),
         "initialised": dict(reading.plan.initialised),
     }
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

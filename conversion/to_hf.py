@@ -10,7 +10,6 @@ processor files, and a model card.  Without --dtype each tensor keeps its own.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -24,14 +23,17 @@ import numpy as np
 from tokenizers import Tokenizer, processors
 from transformers import PreTrainedTokenizerBase
 
-from conversion import architecture, card, from_hf, names, plan, shards
+from conversion import card, fill, from_hf, hf_config, names, tensors
 from nota_jax.checkpoint import checkpoint, streams
 from nota_jax.data.feed.chat import CHAT_TEMPLATE, IMAGE, image_token_id
 from nota_jax.data.feed.images import IMAGE_MEAN, IMAGE_STD
 from nota_jax.data.feed.tokenizer import load_tokenizer, save_tokenizer
 from nota_jax.errors import UserError, exit_status
+from nota_jax.files import new_folder, write_json
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
+from nota_jax.params import n_bytes
+from nota_jax.units import human_bytes
 
 Say = Callable[[str], None]
 
@@ -58,26 +60,25 @@ def open_run(folder: str | Path, step: int | None = None) -> Trained:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"there is no directory {folder}")
-    if not (folder / "base").exists() and shards.is_checkpoint(folder):
+    if not (folder / "base").exists() and tensors.is_checkpoint(folder):
         raise UserError(f"{folder} is in Hugging Face's format already")
     stored = streams.Stored(folder, step)
     home = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
     tok = None
     if any((home / name).is_file() for name in from_hf.TOKENIZERS):
         tok = load_tokenizer(home)
-    if plan.EMBEDDING not in stored.forms:
-        raise UserError(f"{folder} holds no {plan.EMBEDDING}: it is not the run of a NotaGPT")
-    vocab = stored.forms[plan.EMBEDDING].shape[0]
+    if fill.EMBEDDING not in stored.forms:
+        raise UserError(f"{folder} holds no {fill.EMBEDDING}: it is not the run of a NotaGPT")
+    vocab = stored.forms[fill.EMBEDDING].shape[0]
     image = None if tok is None else image_token_id(tok)
-    config = architecture.of_directory(folder, vocab, image)
+    config = hf_config.of_directory(folder, vocab, image)
     shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     problem = f"the parameters in {folder} are not those of the model that it describes"
     checkpoint.check_shapes(stored.forms, shapes, problem)
     mode = "pad"
     if (folder / "config.json").is_file():
-        mode = (
-            architecture.read_json(folder / "config.json").get("data", {}).get("image_mode", mode)
-        )
+        recorded = hf_config.read_json(folder / "config.json")
+        mode = recorded.get("data", {}).get("image_mode", mode)
     return Trained(folder, stored, config, tok, mode)
 
 
@@ -97,32 +98,32 @@ def export(
         )
     target = jnp.dtype(dtype) if dtype else None
     for path, form in run.stored.forms.items():
-        if target is None and form.dtype not in shards.DTYPES.values():
+        if target is None and form.dtype not in tensors.DTYPES.values():
             raise UserError(f"{path} is {form.dtype}, which is not exported as it is: give --dtype")
     forms, homes = {}, {}
     for path, form in run.stored.forms.items():
         for name, slot in names.sources(path, form.shape[0], "legacy"):
-            part = form.shape if slot.layer is None else form.shape[1:]
-            shape = slot.transform.to_hf(np.broadcast_to(np.empty(()), part)).shape
-            forms[name], homes[name] = (target or form.dtype, shape), slot
+            shape = slot.tensor_shape(form.shape)
+            forms[name] = jax.ShapeDtypeStruct(shape, target or form.dtype)
+            homes[name] = slot
 
     def produce(name: str) -> np.ndarray:
         slot = homes[name]
-        values = slot.transform.to_hf(run.stored.read(slot.path, slot.layer))
+        values = slot.to_hf(run.stored.read(slot.path, slot.layer))
         with np.errstate(over="ignore"):  # said below, by name
-            cast = np.ascontiguousarray(values).astype(forms[name][0], copy=False)
+            cast = np.ascontiguousarray(values).astype(forms[name].dtype, copy=False)
         if cast.dtype == np.float16 and not np.isfinite(cast).all() and np.isfinite(values).all():
             raise UserError(f"{name} has numbers that float16 cannot hold: take bfloat16")
         return cast
 
-    widest = max((form[0] for form in forms.values()), key=lambda d: d.itemsize)
-    size = sum(map(shards.nbytes, forms.values()))
-    with shards.staged(out, size) as half:
-        files = shards.write(half, forms, produce, max_shard)
+    widest = max((form.dtype for form in forms.values()), key=lambda d: d.itemsize)
+    size = n_bytes(forms)
+    with new_folder(out, size) as half:
+        files = tensors.write(half, forms, produce, max_shard)
         run.stored.prove()
-        _write_configs(half, run, jnp.dtype(widest).name)
+        _write_configs(half, run, widest.name)
         (half / "README.md").write_text(card.write(run.folder, run.architecture, run.stored.step))
-    say(f"written: {out} ({len(forms)} tensors, {size / 1e9:.2f} GB in {len(files)} files)")
+    say(f"written: {out} ({len(forms)} tensors, {human_bytes(size)} in {len(files)} files)")
 
 
 def _write_configs(out: Path, run: Trained, dtype: str) -> None:
@@ -130,13 +131,13 @@ def _write_configs(out: Path, run: Trained, dtype: str) -> None:
     tokens = {} if tok is None else {
         "bos": tok.bos_token_id, "eos": tok.eos_token_id, "pad": tok.pad_token_id
     }  # fmt: skip
-    _write_json(out / "config.json", architecture.to_hf(config, dtype, tokens))
+    write_json(out / "config.json", hf_config.to_hf(config, dtype, tokens))
     ids = {f"{name}_token_id": number for name, number in tokens.items()}
-    _write_json(out / "generation_config.json", {"do_sample": False, **ids})
+    write_json(out / "generation_config.json", {"do_sample": False, **ids})
     picture = image_processor(config.vision.image_size, run.image_mode)
-    _write_json(out / "preprocessor_config.json", picture)
+    write_json(out / "preprocessor_config.json", picture)
     # 5.x would nest the picture's settings here too; 4.x then fails, and 5.x reads both files.
-    _write_json(
+    write_json(
         out / "processor_config.json",
         {
             "processor_class": "LlavaProcessor",
@@ -153,12 +154,12 @@ def _write_configs(out: Path, run: Trained, dtype: str) -> None:
         # Where each generation of transformers looks for the template.
         template = tok.chat_template or CHAT_TEMPLATE
         (out / "chat_template.jinja").write_text(template)
-        _write_json(out / "chat_template.json", {"chat_template": template})
-        settings = architecture.read_json(out / "tokenizer_config.json")
+        write_json(out / "chat_template.json", {"chat_template": template})
+        settings = hf_config.read_json(out / "tokenizer_config.json")
         settings |= {"chat_template": template, "processor_class": "LlavaProcessor"}
         # 4.x would hand out token_type_ids as well, which `generate` refuses.
         settings["model_input_names"] = ["input_ids", "attention_mask"]
-        _write_json(out / "tokenizer_config.json", settings)
+        write_json(out / "tokenizer_config.json", settings)
 
 
 def _begin_with_bos(path: Path, tok: PreTrainedTokenizerBase) -> None:
@@ -202,10 +203,6 @@ def image_processor(size: int, mode: str) -> dict[str, Any]:
         "image_mean": list(IMAGE_MEAN),
         "image_std": list(IMAGE_STD),
     }
-
-
-def _write_json(path: Path, values: Any) -> None:
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def parse_size(text: str) -> int:

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from conversion import from_hf, shards, to_hf
+from conversion import from_hf, tensors, to_hf
 from nota_jax.checkpoint import checkpoint
 from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.tokenizer import load_tokenizer
@@ -76,7 +76,7 @@ def verify(
     """
     torch, transformers = _torch()
     run = to_hf.open_run(ckpt)
-    if not shards.is_checkpoint(hf):
+    if not tensors.is_checkpoint(hf):
         raise UserError(f"{hf} is not the directory of a Hugging Face model")
     tok = run.tokenizer or load_tokenizer(hf)
     cases = _cases(run, tok, pictures, question)

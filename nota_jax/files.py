@@ -39,6 +39,37 @@ def write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
 
 
 @contextlib.contextmanager
+def new_folder(out: str | Path, needed: int) -> Iterator[Path]:
+    """A folder to write into, which gets the name `out` when the block ends without an error.
+
+    Until then it is called `.NAME.incomplete`, so that a killed process leaves nothing that looks
+    whole; what an earlier one left is cleared away.
+
+    Args:
+      needed: bytes of the arrays that will be written; a margin for what lies beside them is added.
+
+    Raises:
+      UserError: there is something called `out` already, or no room, or the disk gives an error.
+    """
+    out = Path(out).absolute()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out} is there already: choose another --out, or remove it first")
+    half = out.with_name(f".{out.name}.incomplete")
+    try:
+        shutil.rmtree(half, ignore_errors=True)
+        half.mkdir(parents=True)
+        require_room(half.parent, needed + needed // 50 + 2**20, str(out))
+        yield half
+        half.rename(out)
+    except BaseException as error:
+        shutil.rmtree(half, ignore_errors=True)
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise UserError(f"cannot write {out}: {reason}. Nothing was left there") from error
+        raise
+
+
+@contextlib.contextmanager
 def full_disk_is_an_error(path: str | Path) -> Iterator[None]:
     """Turns "no space left" of any library that writes at `path` into a `UserError`."""
     try:

@@ -180,7 +180,7 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
 def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
     """The weights of a Hugging Face directory, or of a checkpoint that was converted from one."""
     # Here and not above: who starts from random weights need not have what reads others'.
-    from conversion import architecture, from_hf, shards
+    from conversion import from_hf, hf_config, tensors
 
     if not folder.exists():
         raise UserError(
@@ -190,10 +190,10 @@ def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
     if (folder / "base").exists():
         say(f"weights: from the checkpoint {folder}")
         wanted = run.model.config
-        found = architecture.of_directory(folder, wanted.text.vocab_size, wanted.image_token_id)
-        architecture.require_same(found, wanted, folder)
+        found = hf_config.of_directory(folder, wanted.text.vocab_size, wanted.image_token_id)
+        hf_config.require_same(found, wanted, folder)
         return lambda to: checkpoint.load_params(folder, run.shapes, shardings=to)
-    if shards.is_checkpoint(folder):
+    if tensors.is_checkpoint(folder):
         say(f"weights: from Hugging Face's {folder}")
         return lambda to: from_hf.load(folder, run.model.config, to, say)
     raise UserError(

@@ -31,7 +31,7 @@ try:
     import torch
     import transformers
 
-    from conversion import architecture, names
+    from conversion import hf_config, names
 except ImportError as error:
     raise UserError(
         f"--peer=hf needs PyTorch and transformers ({error}): pip install 'nota_jax[convert]'"
@@ -61,7 +61,7 @@ class Peer:
     def model(self) -> torch.nn.Module:
         """transformers' LLaVA with our weights; fp32, as the optimizer keeps them."""
         ours = self.phase.model.config
-        values = architecture.to_hf(ours, "float32", {})
+        values = hf_config.to_hf(ours, "float32", {})
         config = transformers.LlavaConfig(
             **{k: v for k, v in values.items() if k not in ("architectures", "model_type")}
         )

@@ -86,7 +86,7 @@ class TextConfig:
     """A Mistral decoder.
 
     sliding_window: a token sees itself and the `sliding_window − 1` positions before it; None
-      for no limit.
+      for no limit.  0 means None too, for configurations whose fields have to keep their type.
     """
 
     vocab_size: int
@@ -107,6 +107,7 @@ class TextConfig:
             "num_key_value_heads", self.num_key_value_heads,
         )  # fmt: skip
         _require_divisible("text.head_dim", self.head_dim, "the rotary pair", 2)
+        object.__setattr__(self, "sliding_window", self.sliding_window or None)
 
 
 @dataclass(frozen=True, kw_only=True)

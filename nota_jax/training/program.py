@@ -92,10 +92,7 @@ def model_config(
     platform: "cpu", "gpu" or "tpu"; None for this process's.
     """
     values = config.model.to_dict()
-    values["text"] |= {
-        "vocab_size": vocab_size,
-        "sliding_window": values["text"]["sliding_window"] or None,
-    }
+    values["text"]["vocab_size"] = vocab_size
     platform = platform or jax.default_backend()
     dtype = config.dtype or ("float32" if platform == "cpu" else "bfloat16")
     return NotaGPTConfig.from_dict(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conversion import from_hf, shards, to_hf
+from conversion import from_hf, tensors, to_hf
 from nota_jax.errors import UserError
 from tests.conversion import hf_directories as hf
 from tests.models.hf_reference import tiny
@@ -193,7 +193,7 @@ def test_a_llava_that_lost_its_connector_is_not_given_a_new_one(tmp_path):
 def test_no_room_is_said_beforehand(good, tmp_path, monkeypatch):
     reading = from_hf.read(llava=good)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
-    with pytest.raises(UserError, match=r"no room for .*/out: it needs .* GB"):
+    with pytest.raises(UserError, match=r"/out needs .* MB at .*, 1 B are free: make room"):
         from_hf.convert(reading, tmp_path / "out", quiet)
     assert [path.name for path in tmp_path.iterdir()] == ["hf"]
 
@@ -223,14 +223,14 @@ def test_what_is_there_already_is_not_overwritten(good, tmp_path):
 
 KILLED = """
 import os, signal, sys
-from conversion import from_hf, plan
-read, count = plan.Parameter.read, []
+from conversion import fill, from_hf
+read, count = fill.Parameter.read, []
 def dying(self, index=None):
     count.append(self)
     if len(count) == 9:
         os.kill(os.getpid(), signal.SIGKILL)
     return read(self, index)
-plan.Parameter.read = dying
+fill.Parameter.read = dying
 from_hf.main(sys.argv[1:])
 """
 
@@ -262,7 +262,7 @@ def test_commands_answer_with_a_status_and_no_traceback(good, tmp_path, capsys):
 
 
 def test_our_reader_and_the_library_agree(good):
-    ours = shards.open_directory(good)
+    ours = tensors.open_directory(good)
     theirs = hf.exported(good)
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():

@@ -14,13 +14,14 @@ import pytest
 
 import nota_jax
 from configs import phase2
-from conversion import from_hf
+from conversion import fill, from_hf
 from nota_jax import run
 from nota_jax.checkpoint import checkpoint
 from nota_jax.data.feed.tokenizer import save_tokenizer
 from nota_jax.errors import UserError
 from nota_jax.params import flatten
 from tests.conversion import hf_directories as hf
+from tests.conversion.counting import counted
 from tests.models.hf_reference import hf_llava, params_of, tiny
 
 TUNES = "".join(
@@ -115,32 +116,30 @@ def test_what_is_no_place_to_start_from_is_refused(start):
 ON_A_MESH = """
 import pickle, sys
 import jax, numpy as np
-from conversion import from_hf, plan
+from conversion import from_hf, tensors
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
 from nota_jax.parallel.mesh import make_mesh, param_shardings
 from nota_jax.params import flatten
+from tests.conversion.counting import counted
 
 config = NotaGPTConfig.from_dict(pickle.loads(bytes.fromhex(sys.argv[2])))
 shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-largest = 0
-read = plan.Parameter.read
-def watched(self, index=None):
-    global largest
-    out = read(self, index)
-    largest = max(largest, out.size)
-    return out
-plan.Parameter.read = watched
-out = from_hf.load(sys.argv[1], config, param_shardings(make_mesh(2, 2, 2), shapes), str)
+mesh = make_mesh(2, 2, 2)
+with counted() as read:
+    out = from_hf.load(sys.argv[1], config, param_shardings(mesh, shapes), str)
 flat = flatten(out)
-pieces = {path: max(s.data.size for s in x.addressable_shards) for path, x in flat.items()}
+pieces = {path: max(s.data.nbytes for s in x.addressable_shards) for path, x in flat.items()}
 values = {path: np.asarray(x) for path, x in flat.items()}
-sys.stdout.buffer.write(pickle.dumps((largest, pieces, values)))
+sys.stdout.buffer.write(pickle.dumps((list(read), pieces, values)))
 """
 
 
-def test_on_a_mesh_each_device_reads_its_own_part(tmp_path):
-    """In a process of its own, in which XLA shows eight virtual CPU devices."""
+def test_on_a_mesh_every_byte_of_the_checkpoint_is_read_once(tmp_path):
+    """In a process of its own, in which XLA shows eight virtual CPU devices.
+
+    Data, fsdp and tensor are 2 each, so every part lies on two devices at least.
+    """
     config = tiny(text=dict(vocab_size=104))
     hf.llava_directory(tmp_path / "hf", config, "transformers-5-saved")
     environment = os.environ | {
@@ -151,15 +150,55 @@ def test_on_a_mesh_each_device_reads_its_own_part(tmp_path):
     argv = [sys.executable, "-c", ON_A_MESH, str(tmp_path / "hf")]
     argv.append(pickle.dumps(dataclasses.asdict(config)).hex())
     answer = subprocess.run(argv, env=environment, check=True, capture_output=True, timeout=120)
-    largest, pieces, values = pickle.loads(answer.stdout)
+    read, pieces, values = pickle.loads(answer.stdout)
     want = flatten(params_of(hf_llava(config)))
     assert values.keys() == want.keys()
     for path, value in want.items():
         np.testing.assert_array_equal(values[path], value)
-    # Nothing was read that is larger than what one device holds of the largest parameter.
-    assert largest == max(pieces.values()) < max(value.size for value in want.values())
+    whole = sum(tensor.nbytes for tensor in hf.exported(tmp_path / "hf").values())
+    assert sum(count for _, count in read) == whole
+    # Nothing was read at once that is larger than what one device holds of the largest parameter.
+    assert max(count for _, count in read) <= max(pieces.values())
     kernel = "language_model/model/layers/mlp/up_proj/kernel"
-    assert pieces[kernel] == want[kernel].size // 4
+    assert pieces[kernel] == want[kernel].nbytes // 4
+
+
+@pytest.mark.parametrize(
+    "path, index, tensors_read",
+    [
+        ("language_model/model/layers/mlp/up_proj/kernel", np.s_[1:2, :24, 20:40], 1),
+        ("language_model/model/layers/input_layernorm/scale", np.s_[:, :], 3),
+        ("language_model/model/embed_tokens/embedding", np.s_[52:, 24:], 1),
+        ("language_model/lm_head/kernel", np.s_[:, 30:60], 1),
+        ("vision_tower/embeddings/patch_embedding/kernel", np.s_[2:4, :, :, 16:], 1),
+    ],
+)
+def test_a_part_of_a_parameter_reads_no_other_part(tmp_path, path, index, tensors_read):
+    config = tiny(text=dict(vocab_size=104))
+    hf.llava_directory(tmp_path / "hf", config)
+    want = flatten(params_of(hf_llava(config)))[path][index]
+    parameter = from_hf.read(llava=tmp_path / "hf").plan.parameters[path]
+    with counted() as read:
+        part = parameter.read(index)
+    np.testing.assert_array_equal(part, want)
+    assert len(read) == tensors_read
+    assert sum(count for _, count in read) == want.nbytes
+
+
+def test_new_tokens_are_the_mean_of_the_old_ones_in_every_part(tmp_path):
+    """The vocabulary grows from 101 to 128; cut in four, a part is old, mixed or new."""
+    hf.llava_directory(tmp_path / "hf", tiny(), "original")
+    parameters = from_hf.read(llava=tmp_path / "hf").plan.parameters
+    for path in (fill.EMBEDDING, fill.HEAD):
+        axis = 0 if path == fill.EMBEDDING else 1
+        whole = parameters[path].read()
+        old, new = np.split(whole, [101], axis)
+        mean = old.astype(np.float64).mean(axis, keepdims=True).astype(np.float32)
+        np.testing.assert_allclose(new, np.broadcast_to(mean, new.shape), rtol=1e-6)
+        for start in (0, 32, 64, 96):
+            cut = [slice(None), slice(None)]
+            cut[axis], cut[1 - axis] = slice(start, start + 32), slice(24, 48)
+            np.testing.assert_array_equal(parameters[path].read(tuple(cut)), whole[tuple(cut)])
 
 
 def test_a_conversion_says_where_it_comes_from(start):

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from conversion import architecture, from_hf, plan, to_hf
+from conversion import fill, from_hf, hf_config, to_hf
 from nota_jax.errors import UserError
 from tests.conversion import hf_directories as hf
 from tests.models.hf_reference import tiny
@@ -60,9 +60,9 @@ def test_every_kind_of_decoder_comes_back_with_its_configuration(tmp_path, model
     want = hf.llava_directory(tmp_path / "hf", config, "transformers-5-saved")
     reading, got = there_and_back(tmp_path, llava=tmp_path / "hf")
     assert_same(got, want)
-    assert architecture.described(reading.architecture) == architecture.described(config)
+    assert hf_config.described(reading.architecture) == hf_config.described(config)
     again = from_hf.read(llava=tmp_path / "back").architecture
-    assert architecture.described(again) == architecture.described(config)
+    assert hf_config.described(again) == hf_config.described(config)
     written = json.loads((tmp_path / "back" / "config.json").read_text())["text_config"]
     assert written["rope_theta"] == written["rope_parameters"]["rope_theta"]
 
@@ -95,7 +95,7 @@ def test_clip_and_mistral_become_one_model(tmp_path):
     connector = got["multi_modal_projector.linear_1.weight"]
     assert connector.dtype == torch.bfloat16 and connector.float().std() > 0.05
     why = {reason for _, reason in reading.plan.initialised}
-    assert why == {plan.MEAN_RULE, plan.CONNECTOR_RULE}
+    assert why == {fill.MEAN_RULE, fill.CONNECTOR_RULE}
     left_out = dict(reading.plan.left_out)
     assert {"logit_scale", "text_projection.weight", "visual_projection.weight"} < left_out.keys()
 
@@ -137,14 +137,14 @@ def test_an_original_llava_takes_its_vision_tower_from_clip(tmp_path):
 def test_a_tied_head_is_filled_from_the_embedding_by_name(tmp_path):
     want = hf.llava_directory(tmp_path / "hf", TIED)
     reading, got = there_and_back(tmp_path, llava=tmp_path / "hf")
-    assert (plan.HEAD, plan.TIED_RULE) in reading.plan.initialised
+    assert (fill.HEAD, fill.TIED_RULE) in reading.plan.initialised
     assert_same(got, want)
     # Some files hold the head all the same: fine if it is the embedding, a mistake if it is not.
     file, head = tmp_path / "hf/model.safetensors", "language_model.lm_head.weight"
     tensors = hf.load_file(file)
     copy = tensors["language_model.model.embed_tokens.weight"].clone()
     hf.save_file(tensors | {head: copy}, file)
-    assert (head, plan.TIED_RULE) in from_hf.read(llava=tmp_path / "hf").plan.left_out
+    assert (head, fill.TIED_RULE) in from_hf.read(llava=tmp_path / "hf").plan.left_out
     hf.save_file(tensors | {head: copy + 1}, file)
     with pytest.raises(UserError, match="lm_head.weight differs from the embedding"):
         from_hf.read(llava=tmp_path / "hf")

@@ -1,15 +1,17 @@
 """Small random models of transformers, and the same weights as our parameters."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 import torch
 from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, MistralConfig
 
-from conversion.names import to_tree
+from conversion import names
 from nota_jax.models.config import ConnectorConfig, NotaGPTConfig, TextConfig, VisionConfig
 from nota_jax.models.notagpt import init_params
+from nota_jax.params import unflatten
 
 IMAGE = 7
 TINY = NotaGPTConfig(
@@ -73,6 +75,23 @@ def params_of(model: torch.nn.Module) -> dict:
     """Our parameter tree with the weights of an in-memory transformers model."""
     tensors = {name: value.detach().numpy() for name, value in model.named_parameters()}
     return jax.tree.map(jax.numpy.asarray, to_tree(tensors, "transformers-5"))
+
+
+def to_tree(tensors: Mapping[str, np.ndarray], layout: str) -> dict:
+    """Tensors in memory → the nested parameter tree; what the layout leaves out is left out."""
+    flat: dict[str, np.ndarray] = {}
+    stacks: dict[str, dict[int, np.ndarray]] = {}
+    for name, tensor in tensors.items():
+        match names.locate(name, layout):
+            case names.Slot(path, None) as slot:
+                flat[path] = slot.to_ours(tensor)
+            case names.Slot(path, layer) as slot:
+                stacks.setdefault(path, {})[layer] = slot.to_ours(tensor)
+            case None:
+                raise KeyError(name)
+    for path, stack in stacks.items():
+        flat[path] = np.stack([stack[layer] for layer in range(len(stack))])
+    return unflatten(flat)
 
 
 def random_params(config: NotaGPTConfig, seed: int = 0) -> dict:

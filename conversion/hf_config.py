@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from conversion import shards
+from conversion.tensors import refuse
 from nota_jax.errors import UserError
 from nota_jax.models.config import NotaGPTConfig, TextConfig, VisionConfig
+from nota_jax.params import flatten
 
 FILE = "architecture.json"
 CONTEXT = 32768  # Mistral-7B's `max_position_embeddings`; rotary angles need no table
@@ -96,7 +97,7 @@ def of_llava(folder: Path, layout: str, tensor_names: set[str], clip: Path | Non
         layer = layer[0]
     if not isinstance(layer, int):
         problems.append(f"the connector reads the layers {layer}; ours reads one")
-    shards.refuse(f"{where} describes a model that is not ours", problems)
+    refuse(f"{where} describes a model that is not ours", problems)
     if layout != "original":
         tied = text.get("tie_word_embeddings")
         if tied is None and not any(name.endswith("lm_head.weight") for name in tensor_names):
@@ -148,7 +149,7 @@ def build(
     scaled = rope.get("rope_type", scaling.get("rope_type", scaling.get("type", "default")))
     if scaled not in ("default", None):
         problems.append(f"the rotary angles are scaled ({scaled}); ours are not")
-    shards.refuse(f"{where} describes a model that is not ours", problems)
+    refuse(f"{where} describes a model that is not ours", problems)
     return NotaGPTConfig(
         vision=VisionConfig(
             **{f.name: v[f.name] for f in dataclasses.fields(VisionConfig) if f.name in v},
@@ -244,7 +245,6 @@ def of_directory(
     if not isinstance(model, dict) or image_token is None:
         raise UserError(f"{folder} has no description of its model, or no tokenizer/ beside it")
     text = model["text"] | {"vocab_size": vocab_size}
-    text["sliding_window"] = text["sliding_window"] or None
     return NotaGPTConfig.from_dict(model | {"text": text, "image_token_id": image_token})
 
 
@@ -253,22 +253,14 @@ def require_same(found: NotaGPTConfig, wanted: NotaGPTConfig, where: str | Path)
 
     Shapes alone would let a wrong rotary base or epsilon through.
     """
-    got, want = _flat(described(found)), _flat(described(wanted))
-    problems = [
-        f"{key} is {got[key]} there and {want[key]} here"
-        + (f": --config.model.{key}={got[key] or 0}" if "." in key else "")
-        for key in want
+    got, want = (flatten(described(config)) for config in (found, wanted))
+    problems = []
+    for path in want:
         # The connector's other fields are the resampler's, which Hugging Face has no name for.
-        if got[key] != want[key] and (key == "connector.kind" or not key.startswith("connector."))
-    ]
-    shards.refuse(f"the weights in {where} are of another model than the configuration", problems)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+        if path.startswith("connector/") and path != "connector/kind":
+            continue
+        if got[path] != want[path]:
+            key = path.replace("/", ".")
+            option = f": --config.model.{key}={got[path] or 0}" if "/" in path else ""
+            problems.append(f"{key} is {got[path]} there and {want[path]} here{option}")
+    refuse(f"the weights in {where} are of another model than the configuration", problems)

@@ -1,6 +1,6 @@
 """Measures a round trip at full size: a random checkpoint → ours → Hugging Face, byte for byte.
 
-    python -m conversion.full_size --work FOLDER [--size 7b] [--shards 4]
+    python -m nota_jax.tools.full_size --work FOLDER [--size 7b] [--shards 4]
 
 Makes a bfloat16 LLaVA of the size in legacy names (7b: 7,566,743,552 parameters, 15.13 GB; every
 bit random, NaNs included), converts it with the two commands in processes of their own, compares
@@ -10,8 +10,6 @@ times the model's size and is emptied again.
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import shutil
 import sys
@@ -24,11 +22,12 @@ import ml_dtypes
 import numpy as np
 
 from configs import common
-from conversion import architecture, from_hf, names, shards
+from conversion import from_hf, hf_config, names, tensors
 from nota_jax.errors import UserError, exit_status
+from nota_jax.files import write_json
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
-from nota_jax.params import flatten
+from nota_jax.params import count_params, flatten, n_bytes
 from nota_jax.units import human_bytes
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -37,34 +36,30 @@ SMALL_VOCABULARY = 1024  # where the size leaves it to its tokenizer
 
 def config_of(size: str) -> NotaGPTConfig:
     values = common.model(size).to_dict()
-    text = values["text"] | {"sliding_window": values["text"]["sliding_window"] or None}
-    text["vocab_size"] = text["vocab_size"] or SMALL_VOCABULARY
-    image = text["vocab_size"] - 64  # 32000 in 7b
-    return NotaGPTConfig.from_dict(values | {"text": text, "image_token_id": image})
+    vocab = values["text"]["vocab_size"] or SMALL_VOCABULARY
+    values["text"]["vocab_size"] = vocab
+    return NotaGPTConfig.from_dict(values | {"image_token_id": vocab - 64})  # 32000 in 7b
 
 
 def make(folder: Path, config: NotaGPTConfig, n_shards: int) -> int:
     """Writes the random checkpoint; returns its number of parameters."""
     shapes = flatten(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
-    forms = {}
-    for path, leaf in shapes.items():
-        for name, slot in names.sources(path, leaf.shape[0], "legacy"):
-            part = leaf.shape if slot.layer is None else leaf.shape[1:]
-            shape = slot.transform.to_hf(np.broadcast_to(np.empty(()), part)).shape
-            forms[name] = (BFLOAT16, shape)
+    forms = {
+        name: jax.ShapeDtypeStruct(slot.tensor_shape(leaf.shape), BFLOAT16)
+        for path, leaf in shapes.items()
+        for name, slot in names.sources(path, leaf.shape[0], "legacy")
+    }
     rng = np.random.default_rng(0)
 
     def produce(name: str) -> np.ndarray:
-        bits = np.frombuffer(rng.bytes(shards.nbytes(forms[name])), np.uint16)
-        return bits.view(BFLOAT16).reshape(forms[name][1])
+        bits = np.frombuffer(rng.bytes(tensors.nbytes(forms[name])), np.uint16)
+        return bits.view(BFLOAT16).reshape(forms[name].shape)
 
-    largest = max(map(shards.nbytes, forms.values()))
-    limit = sum(map(shards.nbytes, forms.values())) // n_shards + largest // 2
+    limit = n_bytes(forms) // n_shards + max(map(tensors.nbytes, forms.values())) // 2
     folder.mkdir(parents=True)
-    shards.write(folder, forms, produce, limit)
-    values = architecture.to_hf(config, "bfloat16", {})
-    (folder / "config.json").write_text(json.dumps(values))
-    return sum(math.prod(shape) for _, shape in forms.values())
+    tensors.write(folder, forms, produce, limit)
+    write_json(folder / "config.json", hf_config.to_hf(config, "bfloat16", {}))
+    return count_params(shapes)
 
 
 def timed(what: str, *argv: str) -> None:
@@ -85,14 +80,14 @@ def say(what: str, start: float, more: str) -> None:
 
 def compare(a: Path, b: Path) -> int:
     """The number of tensors, which are all the same bytes in both directories."""
-    one, other = shards.open_directory(a), shards.open_directory(b)
+    one, other = tensors.open_directory(a), tensors.open_directory(b)
     problems = [f"only in one: {name}" for name in one.keys() ^ other.keys()]
     for name in one.keys() & other.keys():
         x, y = one[name], other[name]
         same = (x.dtype, x.shape) == (y.dtype, y.shape)
         if not same or x.read().tobytes() != y.read().tobytes():
             problems.append(f"different: {name}")
-    shards.refuse("the round trip changed the model", problems)
+    tensors.refuse("the round trip changed the model", problems)
     return len(one)
 
 
@@ -118,7 +113,7 @@ def measure(work: Path, size: str, n_shards: int) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = from_hf.command("conversion.full_size", __doc__)
+    parser = from_hf.command("nota_jax.tools.full_size", __doc__)
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--size", choices=common.SIZES, default="7b")
     parser.add_argument("--shards", type=int, default=4)
