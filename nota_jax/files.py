@@ -16,7 +16,8 @@ from nota_jax.units import human_bytes
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:
-    """Writes a file through a temporary neighbour, so that no reader ever sees half of it.
+    """Writes a file through a temporary neighbour, so that no reader ever sees half of it, and
+    neither does one that comes after a power cut.
 
     Raises:
       UserError: the disk is full; what stood at `path` before still does.
@@ -27,7 +28,10 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     try:
         with full_disk_is_an_error(path):
-            unfinished.write_bytes(data)
+            with unfinished.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())  # or the new name could reach the disk before the content
             unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from nota_jax.data.build import dataset
 from nota_jax.data.build.pages import Settings
 from nota_jax.data.feed import pipeline, tokenizer
 from nota_jax.data.feed.chat import image_token_id
-from nota_jax.data.store import reader, writer
+from nota_jax.data.store import reader
 from nota_jax.errors import UserError
 from nota_jax.evaluation import predict, report
 from nota_jax.evaluation.metrics import Prediction
@@ -140,7 +140,7 @@ def _fields(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def prepare_dataset(config: ConfigDict, say: Say) -> None:
     """Builds the dataset where `data.dir` is not there."""
     folder, b = Path(config.data.dir), config.data.build
-    if (folder / writer.INFO).exists():
+    if reader.holds_dataset(folder):
         return
     say(f"building the dataset {folder} (once; `python -m nota_jax.data.build` says more)")
     settings = Settings(variants=b.variants, seed=b.seed, size=config.model.vision.image_size)
@@ -158,7 +158,7 @@ def prepare_tokenizer(config: ConfigDict, say: Say) -> PreTrainedTokenizerFast:
         tok = tokenizer.load_tokenizer(home)
         tokenizer.save_tokenizer(tok, own)
         return tok
-    splits = [s for s in writer.split_sizes(config.data.dir) if s.endswith(TRAINING_SPLIT)]
+    splits = [s for s in reader.split_sizes(config.data.dir) if s.endswith(TRAINING_SPLIT)]
     say(f"training a byte-level BPE of {config.vocab_size} entries on {', '.join(splits)}")
     return tokenizer.train_bpe(reader.texts(config.data.dir, splits), config.vocab_size, own)
 

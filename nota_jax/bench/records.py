@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -17,7 +16,7 @@ from nota_jax.data.feed.chat import image_token_id
 from nota_jax.data.feed.lengths import batch_rows, static_length
 from nota_jax.data.feed.pipeline import make_pipeline
 from nota_jax.data.feed.tokenizer import find, load_tokenizer, vocabulary_size
-from nota_jax.data.store import writer
+from nota_jax.data.store.reader import holds_dataset
 from nota_jax.errors import UserError
 from nota_jax.plan import workload
 from nota_jax.training.program import pipeline_config
@@ -51,7 +50,7 @@ def records_of(config: ConfigDict, multiple: int, say: Say = print) -> Records:
     """
     d, n_image = config.data, workload.image_tokens(config)
     home = find(config.run_dir, config.tokenizer)
-    if home is None or not Path(d.dir, writer.INFO).exists():
+    if home is None or not holds_dataset(d.dir):
         say(f"no dataset at {d.dir} (or no tokenizer): random records of the same shapes")
         return random_records(config, n_image, multiple)
     tok = load_tokenizer(home)

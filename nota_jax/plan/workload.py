@@ -9,15 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from nota_jax.data.feed import packing, tokenizer
 from nota_jax.data.feed.lengths import batches_by_length, length_classes
-from nota_jax.data.store import writer
-from nota_jax.data.store.reader import PageReader
+from nota_jax.data.store.reader import PageReader, holds_dataset
 from nota_jax.models.config import ConnectorConfig, VisionConfig
 from nota_jax.training.program import pipeline_config
 
@@ -51,7 +49,7 @@ def work_of(config: ConfigDict, say: Callable[[str], None] = print) -> Work:
     questions = NOTA_RECORDS[config.phase]
     home = tokenizer.find(config.run_dir, config.tokenizer)
     lengths = sorted(config.data.lengths)
-    if home is None or not Path(config.data.dir, writer.INFO).exists():
+    if home is None or not holds_dataset(config.data.dir):
         many, long = min(QUESTIONS_PER_ROW[config.phase], config.data.turns_per_row or 99), 0.0
         if len(lengths) > 1:
             long = LONG_ROWS[config.phase]

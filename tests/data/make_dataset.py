@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from nota_jax.data.records import Page, Turn
-from nota_jax.data.store import writer
+from nota_jax.data.store import layout, writer
 
 SIZE = 48
 SUBTASKS = ("title", "key", "meter", "unit_note_length", "composer", "abc")
@@ -35,7 +35,7 @@ def make_page(task: str, number: int) -> Page:
         )
         for name in subtasks
     )
-    metadata = {name: "" for name in writer.TEXTS}
+    metadata = {name: "" for name in layout.TEXTS}
     metadata |= {"region": "Europe", "staff_spacing": 5.0, "transposition": 0}
     return Page(f"{task}-{number}", task, file.getvalue(), turns, metadata)
 
@@ -49,11 +49,11 @@ def write_dataset(directory: Path, sizes: dict[str, int], shards: int = 2) -> Pa
         parts = [part for part in (pages[i::shards] for i in range(shards)) if part]
         n_bytes = sum(
             writer.write_shard(
-                writer.shard_path(directory, split, i, len(parts)), map(writer.encode, part)
+                layout.shard_path(directory, split, i, len(parts)), map(layout.encode, part)
             )
             for i, part in enumerate(parts)
         )
         splits[split] = ([len(part) for part in parts], n_bytes)
         first += size
-    writer.write_tfds_metadata(directory, splits, "made for a test")
+    writer.write_metadata(directory, splits, "made for a test")
     return directory

@@ -12,8 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from nota_jax.data.records import Page
-from nota_jax.data.store.reader import PageReader
-from nota_jax.data.store.writer import split_sizes
+from nota_jax.data.store.reader import PageReader, split_sizes
 from nota_jax.notation.engraving.fonts import text_font
 
 # Pixels.

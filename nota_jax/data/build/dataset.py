@@ -1,15 +1,11 @@
 """Corpora → dataset on disk.
 
-    python -m nota_jax.data.build --out DIR [--corpora NAME …] [--limit N] [--variants K]
-        [--seed S] [--workers W] [--size 336] [--staff-spacing 5.0]
-
 Same arguments, same bytes, whatever the number of workers.  An interrupted build continues when
-the same command is given again; nothing stands under DIR before all of it is done.
+the same command is given again; nothing stands under the final name before all of it is done.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -18,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +28,9 @@ from nota_jax.data.build.contact_sheet import contact_sheet
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.build.pages import Drawing, Settings, drawings, pages
 from nota_jax.data.build.report import Tally
-from nota_jax.data.store import writer
-from nota_jax.errors import UserError, exit_status
+from nota_jax.data.store import layout, writer
+from nota_jax.errors import UserError
+from nota_jax.files import write_atomic
 from nota_jax.notation import abc
 from nota_jax.notation.engraving.pool import EngravePool, Result
 
@@ -41,11 +38,8 @@ from nota_jax.notation.engraving.pool import EngravePool, Result
 CHUNK_TUNES = 32
 SHARD_BYTES = 64 * 2**20
 
-# The files of nota_jax/data that decide what a page is.
-_PAGE_CODE = (
-    "records.py", "store/writer.py",
-    *(f"build/{name}.py" for name in ("corpora", "pages", "phrasings", "prose", "questions")),
-)  # fmt: skip
+# The code of nota_jax that decides what a page is.
+_PAGE_CODE = ("notation/**/*.py", "data/records.py", "data/store/layout.py", "data/build/*.py")
 
 _DESCRIPTION = (
     "Folk tunes engraved as square pages, with the questions of the NOTA dataset's three tasks "
@@ -77,7 +71,15 @@ def build(
     holds something else, when the disk is full, and where nothing could be drawn.
     """
     out, settings = Path(out).resolve(), settings or Settings()
-    _check(settings)
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    for name, value, least in (
+        ("variants", settings.variants, 1),
+        ("size", settings.size, 32),
+        ("staff_spacing", settings.staff_spacing, 1),
+        ("workers", workers, 1),
+    ):
+        if value < least:
+            raise UserError(f"{name} is {value}: at least {least} is needed")
     tunes = sorted(
         corpora.read(corpus_names, limit), key=lambda tune: _digest(settings.seed, tune.id)
     )
@@ -92,16 +94,10 @@ def build(
         return report
     chunks = [tunes[i : i + CHUNK_TUNES] for i in range(0, len(tunes), CHUNK_TUNES)]
     with staging.opened(out, arguments | _tools()) as work:
-        _draw_missing(work, chunks, settings, workers or len(os.sched_getaffinity(0)))
+        _draw_missing(work, chunks, settings, workers)
         report = _assemble(work, len(chunks), arguments)
         staging.publish(work, out)
     return report
-
-
-def _check(settings: Settings) -> None:
-    for name, least in (("variants", 1), ("size", 32), ("staff_spacing", 1)):
-        if getattr(settings, name) < least:
-            raise UserError(f"{name} is {getattr(settings, name)}: at least {least} is needed")
 
 
 def _digest(*parts: object) -> str:
@@ -115,7 +111,7 @@ def _tools() -> dict[str, str]:
     """What else pages depend on: an unfinished build must not be continued by other tools."""
     packages = ("verovio", "resvg_py", "pillow", "array_record")
     root = Path(nota_jax.__file__).parent
-    code = [*sorted(root.glob("notation/**/*.py")), *(root / "data" / name for name in _PAGE_CODE)]
+    code = [path for pattern in _PAGE_CODE for path in sorted(root.glob(pattern))]
     return {
         **{package: importlib.metadata.version(package) for package in packages},
         "nota_jax_code": _digest(*(path.read_text() for path in code))[:16],
@@ -148,24 +144,14 @@ def _drawn(plans: Iterable[Plan], pool: EngravePool) -> Iterator[tuple[Plan, lis
 
     The pool draws ahead of what is consumed; plans come back in their order.
     """
-    waiting: deque[Plan] = deque()
-
-    def jobs() -> Iterator[tuple]:
-        for plan in plans:
-            waiting.append(plan)
-            for drawing in plan.drawings:
-                yield drawing.id, drawing.tune, drawing.style, (None, drawing.highlight)
-
-    results: list[Result] = []
-    for _, result in pool.map(jobs()):
-        while not waiting[0].drawings:
-            yield waiting.popleft(), []
-        results.append(result)
-        if len(results) == len(waiting[0].drawings):
-            yield waiting.popleft(), results
-            results = []
-    while waiting:
-        yield waiting.popleft(), []
+    plans, ahead = itertools.tee(plans)
+    results = pool.map(
+        (drawing.id, drawing.tune, drawing.style, (None, drawing.highlight))
+        for plan in ahead
+        for drawing in plan.drawings
+    )
+    for plan in plans:
+        yield plan, [result for _, result in itertools.islice(results, len(plan.drawings))]
 
 
 def _records(
@@ -188,7 +174,7 @@ def _records(
             tally.count("licence", f"{plan.source.corpus}: {plan.source.licence}")
             for turn in page.turns:
                 tally.count("question", split, turn.subtask, region)
-            yield split, writer.encode(page)
+            yield split, layout.encode(page)
     if drawn:
         tally.count("drawn", region, plan.source.corpus)
 
@@ -197,11 +183,8 @@ def _draw_missing(
     work: Path, chunks: list[list[SourceTune]], settings: Settings, workers: int
 ) -> None:
     """Draws the chunks that are not on disk yet, one after the other."""
-    missing = [
-        index
-        for index in range(len(chunks))
-        if staging.read_chunk(staging.chunk_path(work, index)) is None
-    ]
+    paths = [staging.chunk_path(work, index) for index in range(len(chunks))]
+    missing = [index for index, path in enumerate(paths) if staging.read_chunk(path) is None]
     if not missing:
         return
     n_tunes, n_missing = sum(map(len, chunks)), sum(len(chunks[index]) for index in missing)
@@ -217,7 +200,7 @@ def _draw_missing(
             for plan, results in itertools.islice(drawn, len(chunks[index])):
                 records += _records(plan, results, settings, tally)
                 bar.update()
-            staging.write_chunk(staging.chunk_path(work, index), records, tally.to_json())
+            staging.write_chunk(paths[index], records, tally.to_json())
             n_pages += len(records)
             bar.set_postfix_str(f"{n_pages / (time.monotonic() - start):.1f} pages/s")
 
@@ -231,6 +214,7 @@ def _assemble(work: Path, n_chunks: int, arguments: dict) -> dict:
     sizes: dict[str, list[int]] = defaultdict(list)
     for index in range(n_chunks):
         chunk = staging.read_chunk(staging.chunk_path(work, index))
+        assert chunk is not None, "it was drawn a moment ago"
         chunks.append(chunk)
         tally.add(Tally.from_json(chunk.tally))
         for split, _, length in chunk.places:
@@ -238,80 +222,24 @@ def _assemble(work: Path, n_chunks: int, arguments: dict) -> dict:
     if not sizes:
         raise UserError(_nothing_drawn(tally))
     splits = {}
-    for split in filter(sizes.__contains__, writer.SPLITS):
+    for split in filter(sizes.__contains__, layout.SPLITS):
         n_shards = -(-sum(sizes[split]) // SHARD_BYTES)
         bounds = [len(sizes[split]) * i // n_shards for i in range(n_shards + 1)]
         lengths = [last - first for first, last in itertools.pairwise(bounds)]
         records = staging.read_records(chunks, split)
         for i, length in enumerate(lengths):
-            path = writer.shard_path(dataset, split, i, n_shards)
+            path = layout.shard_path(dataset, split, i, n_shards)
             writer.write_shard(path, itertools.islice(records, length))
         splits[split] = lengths, sum(sizes[split])
-    writer.write_tfds_metadata(dataset, splits, _DESCRIPTION)
+    writer.write_metadata(dataset, splits, _DESCRIPTION)
     n_bytes = {split: n for split, (_, n) in splits.items()}
     report = reports.report(tally, arguments, _tools(), n_bytes)
-    for name, content in (
-        (staging.REPORT, json.dumps(report, indent=1, ensure_ascii=False).encode()),
-        ("build_report.md", reports.markdown(report).encode()),
-        ("contact_sheet.png", contact_sheet(dataset)),
-    ):
-        staging.write_whole(dataset / name, content)
+    write_atomic(dataset / staging.REPORT, json.dumps(report, indent=1, ensure_ascii=False))
+    write_atomic(dataset / "build_report.md", reports.markdown(report))
+    write_atomic(dataset / "contact_sheet.png", contact_sheet(dataset))
     return report
 
 
 def _nothing_drawn(tally: Tally) -> str:
     reasons = [text for texts in tally.examples.values() for text in texts]
     return "no tune could be drawn, so there is no dataset to write: " + "; ".join(reasons[:3])
-
-
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    default = Settings()
-    parser = argparse.ArgumentParser(
-        prog="python -m nota_jax.data.build",
-        description="Builds a dataset of engraved tunes and questions about them.",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where it goes")
-    parser.add_argument(
-        "--corpora", nargs="+", metavar="NAME",
-        help=f"of {', '.join(corpora.CORPORA)}, or path:DIR for .abc files of your own "
-        "(default: all that music21 brings)",
-    )  # fmt: skip
-    parser.add_argument("--limit", type=int, metavar="N", help="at most N tunes, from all regions")
-    parser.add_argument(
-        "--variants", type=int, default=default.variants, metavar="K",
-        help="drawings of each training tune (default %(default)s); further ones are transposed",
-    )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=default.seed, metavar="S")
-    parser.add_argument("--workers", type=int, metavar="W", help="processes (default: one a CPU)")
-    parser.add_argument(
-        "--size", type=int, default=default.size, metavar="PX", help="(default %(default)s)"
-    )
-    parser.add_argument(
-        "--staff-spacing", type=float, default=default.staff_spacing, metavar="PX",
-        help="wished distance between staff lines (default %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--composer-share", type=float, default=default.composer_share, metavar="P",
-        help="of the pages that name no composer, how many get an invented one "
-        "(default %(default)s)",
-    )  # fmt: skip
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    return exit_status(
-        lambda: _build(_arguments(argv)), interrupted="start the same command again to continue"
-    )
-
-
-def _build(given: argparse.Namespace) -> None:
-    start = time.monotonic()
-    names = (field.name for field in dataclasses.fields(Settings))
-    settings = Settings(**{name: getattr(given, name) for name in names})
-    report = build(given.out, given.corpora, given.limit, settings, given.workers)
-    tunes, n_pages = report["tunes"], sum(report["pages"].values())
-    print(
-        f"{given.out}: {tunes['drawn']} of {tunes['in']} tunes, {n_pages} pages in "
-        f"{len(report['pages'])} splits, {sum(report['bytes'].values()) / 2**20:.1f} MiB "
-        f"({time.monotonic() - start:.0f} s); see build_report.md and contact_sheet.png there"
-    )

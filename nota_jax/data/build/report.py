@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from nota_jax import tables
 from nota_jax.data.build.questions import ANALYSIS_SUBTASKS, EXTRACTION_SUBTASKS
-from nota_jax.data.store.writer import PARTS, part_of_split
+from nota_jax.data.store.layout import PARTS, part_of_split
 
 EXAMPLES_PER_REASON = 3
 SUBTASKS = ("alignment", *EXTRACTION_SUBTASKS, *ANALYSIS_SUBTASKS)
@@ -98,82 +99,108 @@ def report(
 
 def markdown(report: Mapping) -> str:
     """The report for readers."""
-    tunes, regions = report["tunes"], sorted(report["tunes"]["in_by_region"])
-    corpora = tunes["in_by_corpus"]
-    lines = [
-        "# Build report",
-        "",
-        f"{tunes['in']} tunes in, {tunes['parsed']} parsed, {tunes['drawn']} drawn; "
-        f"{tunes['distinct_melodies']} distinct melodies.",
-        "",
-        "Arguments: " + _inline(report["arguments"]) + ".",
-        "",
-        "Tools: " + _inline(report["tools"]) + ".",
-        "",
-        "## Tunes by corpus",
-        "",
-        *_table(
-            ["corpus", *regions, "parsed", "drawn"],
-            [
-                [
-                    corpus,
-                    *(corpora[corpus].get(region, 0) for region in regions),
-                    tunes["parsed_by_corpus"].get(corpus, 0),
-                    tunes["drawn_by_corpus"].get(corpus, 0),
-                ]
-                for corpus in corpora
-            ],
-        ),
-        "",
-        "## Pages",
-        "",
-        *_table(
-            ["split", "pages", *regions, "bytes per page"],
-            [
-                [
-                    split,
-                    n,
-                    *(report["pages_by_region"].get(r, {}).get(split, 0) for r in regions),
-                    report["bytes_per_page"][split],
-                ]
-                for split, n in report["pages"].items()
-            ],
-        ),
-        "",
-        "## Questions",
-        "",
-        *_table(
-            ["subtask", *PARTS, *(f"{region}, all" for region in regions)],
-            [
-                [
-                    subtask,
-                    *(_asked(report["questions"], part, subtask) for part in PARTS),
-                    *(report["questions_by_region"].get(r, {}).get(subtask, 0) for r in regions),
-                ]
-                for subtask in SUBTASKS
-            ],
-        ),
-        "",
-        "Composer lines: " + _inline(report["composer_source"]) + ".",
-        "",
-        "Staff spacing, pixels, rounded down to halves: "
-        + _inline(report["staff_spacing_px"])
-        + ".",
-        "",
-        "## Dropped",
-        "",
-        *(_reason_lines(report["drops"]) or ["Nothing."]),
-        "",
-        "## Problems of the sources, drawn as they are",
-        "",
-        *(_reason_lines(report["problems_kept"]) or ["None."]),
-        "",
-        "## Licences of the sources, as far as they are stated",
-        "",
-        *(f"- {n} pages: {licence}" for licence, n in report["licences"].items()),
-        "",
+    tunes = report["tunes"]
+    sections = {
+        "Build report": [
+            f"{tunes['in']} tunes in, {tunes['parsed']} parsed, {tunes['drawn']} drawn; "
+            f"{tunes['distinct_melodies']} distinct melodies.",
+            f"Arguments: {_inline(report['arguments'])}.",
+            f"Tools: {_inline(report['tools'])}.",
+        ],
+        "Tunes by corpus": [_tunes_table(report)],
+        "Pages": [_pages_table(report)],
+        "Questions": [
+            _questions_table(report),
+            f"Composer lines: {_inline(report['composer_source'])}.",
+            "Staff spacing, pixels, rounded down to halves: "
+            f"{_inline(report['staff_spacing_px'])}.",
+        ],
+        "Dropped": [_list_of_reasons(report["drops"]) or "Nothing."],
+        "Problems of the sources, drawn as they are": [
+            _list_of_reasons(report["problems_kept"]) or "None."
+        ],
+        "Licences of the sources, as far as they are stated": [
+            "\n".join(f"- {n} pages: {licence}" for licence, n in report["licences"].items())
+        ],
+    }
+    paragraphs = [
+        paragraph
+        for level, (title, content) in enumerate(sections.items())
+        for paragraph in (f"{'##' if level else '#'} {title}", *content)
     ]
-    return "\n".join(lines)
+    return "\n\n".join(paragraphs) + "\n"
+
+
+def _tunes_table(report: Mapping) -> str:
+    tunes, regions = report["tunes"], _regions(report)
+    rows = [
+        [
+            corpus,
+            *(in_region.get(region, 0) for region in regions),
+            tunes["parsed_by_corpus"].get(corpus, 0),
+            tunes["drawn_by_corpus"].get(corpus, 0),
+        ]
+        for corpus, in_region in tunes["in_by_corpus"].items()
+    ]
+    return _table(["corpus", *regions, "parsed", "drawn"], rows)
+
+
+def _pages_table(report: Mapping) -> str:
+    regions, by_region = _regions(report), report["pages_by_region"]
+    rows = [
+        [
+            split,
+            n,
+            *(by_region.get(region, {}).get(split, 0) for region in regions),
+            report["bytes_per_page"][split],
+        ]
+        for split, n in report["pages"].items()
+    ]
+    return _table(["split", "pages", *regions, "bytes per page"], rows)
+
+
+def _questions_table(report: Mapping) -> str:
+    regions, by_region = _regions(report), report["questions_by_region"]
+    by_part: Counter[tuple[str, str]] = Counter()
+    for split, asked in report["questions"].items():
+        for subtask, n in asked.items():
+            by_part[part_of_split(split), subtask] += n
+    rows = [
+        [
+            subtask,
+            *(by_part[part, subtask] for part in PARTS),
+            *(by_region.get(region, {}).get(subtask, 0) for region in regions),
+        ]
+        for subtask in SUBTASKS
+    ]
+    return _table(["subtask", *PARTS, *(f"{region}, all" for region in regions)], rows)
+
+
+def _regions(report: Mapping) -> list[str]:
+    return sorted(report["tunes"]["in_by_region"])
+
+
+def _table(headers: list[str], rows: Iterable[list[str | int]]) -> str:
+    cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
+    return tables.markdown(headers, cells)
+
+
+def _list_of_reasons(reasons: Iterable[Mapping]) -> str:
+    return "\n".join(
+        line
+        for reason in reasons
+        for line in (
+            f"- **{reason['count']}** {reason['reason']}",
+            *(f"  - {example}" for example in reason["examples"]),
+        )
+    )
+
+
+def _inline(values: Mapping[str, object]) -> str:
+    return ", ".join(
+        f"{name} {' '.join(value) if isinstance(value, list) else value}"
+        for name, value in values.items()
+    )
 
 
 def _total(counts: Counter, what: str) -> int:
@@ -201,33 +228,3 @@ def _reasons(tally: Tally, what: str) -> list[dict]:
         {"reason": ": ".join(key[1:]), "count": n, "examples": tally.examples[key]}
         for key, n in sorted(found, key=lambda item: (-item[1], item[0]))
     ]
-
-
-def _reason_lines(reasons: Iterable[Mapping]) -> list[str]:
-    return [
-        line
-        for reason in reasons
-        for line in (
-            f"- **{reason['count']}** {reason['reason']}",
-            *(f"  - {example}" for example in reason["examples"]),
-        )
-    ]
-
-
-def _asked(questions: Mapping, part: str, subtask: str) -> int:
-    return sum(n.get(subtask, 0) for split, n in questions.items() if part == part_of_split(split))
-
-
-def _inline(values: Mapping[str, object]) -> str:
-    return ", ".join(
-        f"{name} {' '.join(value) if isinstance(value, list) else value}"
-        for name, value in values.items()
-    )
-
-
-def _table(head: list[str], rows: Iterable[list]) -> Iterator[str]:
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "---|" * len(head)
-    for row in rows:
-        cells = (f"{cell:,}" if isinstance(cell, int) else cell for cell in row)
-        yield "| " + " | ".join(cells) + " |"

@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nota_jax.data.store.writer import full_disk_is_an_error, missing_shards
+from nota_jax.data.store.reader import missing_shards
 from nota_jax.errors import UserError
+from nota_jax.files import full_disk_is_an_error, write_atomic, write_json
 
 REPORT = "build_report.json"
 
@@ -67,7 +68,7 @@ def opened(out: Path, arguments: Mapping[str, object]) -> Iterator[Path]:
             raise UserError(f"another build is writing {work}: wait for it to end") from None
         begun = _read_json(work / "arguments.json")
         if begun is None:
-            write_whole(work / "arguments.json", json.dumps(arguments, indent=1).encode())
+            write_json(work / "arguments.json", arguments)
         else:
             _refuse_differences(work, begun, arguments, "holds an unfinished build with")
         yield work
@@ -85,7 +86,7 @@ def write_chunk(path: Path, records: list[tuple[str, bytes]], tally: Mapping) ->
     """Writes (split, record) pairs and what was counted on the way; whole or not at all."""
     index = [(split, len(record)) for split, record in records]
     header = json.dumps({"records": index, "tally": tally}).encode() + b"\n"
-    write_whole(path, header + b"".join(record for _, record in records))
+    write_atomic(path, header + b"".join(record for _, record in records))
 
 
 def read_chunk(path: Path) -> Chunk | None:
@@ -125,20 +126,6 @@ def publish(work: Path, out: Path) -> None:
     shutil.rmtree(work)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all: under another name first, on disk before the renaming."""
-    temporary = path.with_name(path.name + ".new")
-    try:
-        with full_disk_is_an_error(path), open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    os.replace(temporary, path)
-
-
 def _read_json(path: Path) -> dict | None:
     try:
         return json.loads(path.read_text())
@@ -149,13 +136,14 @@ def _read_json(path: Path) -> dict | None:
 def _refuse_differences(
     folder: Path, before: Mapping[str, object], now: Mapping[str, object], what: str
 ) -> None:
+    names = dict.fromkeys([*before, *now])
     differing = [
-        name for name in dict.fromkeys([*before, *now]) if before.get(name) != now.get(name)
+        f"{name} {before.get(name)!r} (now {now.get(name)!r})"
+        for name in names
+        if before.get(name) != now.get(name)
     ]
     if differing:
-        listed = ", ".join(
-            f"{name} {before.get(name)!r} (now {now.get(name)!r})" for name in differing
-        )
         raise UserError(
-            f"{folder} {what} other arguments: {listed}; choose another --out, or delete {folder}"
+            f"{folder} {what} other arguments: {', '.join(differing)}; choose another --out, or "
+            f"delete {folder}"
         )

@@ -1,4 +1,4 @@
-"""Random access to the pages of a dataset on disk, one or several splits in a row.
+"""Reading a dataset: what it holds, and random access to its pages.
 
 A shard that is missing, cut or damaged becomes a `UserError` that names the file.
 """
@@ -15,8 +15,46 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from nota_jax.data.records import Page
-from nota_jax.data.store import writer
+from nota_jax.data.store import layout
 from nota_jax.errors import UserError
+
+_REBUILD = "the file is damaged; delete the folder and run `python -m nota_jax.data.build` again"
+
+
+def holds_dataset(directory: str | Path) -> bool:
+    """Whether a finished dataset is there."""
+    return (Path(directory) / layout.INFO).is_file()
+
+
+def split_infos(directory: str | Path) -> dict[str, tfds.core.SplitInfo]:
+    """What TFDS knows of each split of a finished dataset.
+
+    Raises:
+      UserError: no dataset is there, or its metadata cannot be read.
+    """
+    if not holds_dataset(directory):
+        raise UserError(
+            f"{directory} holds no finished dataset (no {layout.INFO}): build one with "
+            f"`python -m nota_jax.data.build --out {directory}`"
+        )
+    try:
+        return dict(tfds.builder_from_directory(directory).info.splits)
+    except Exception as error:  # whatever a damaged JSON file makes of TFDS
+        raise UserError(
+            f"cannot read {layout.INFO} and features.json in {directory} "
+            f"({_reason(error)}): build the dataset again with `python -m nota_jax.data.build`"
+        ) from None
+
+
+def split_sizes(directory: str | Path) -> dict[str, int]:
+    """Pages per split of a finished dataset; raises as `split_infos` does."""
+    return {name: info.num_examples for name, info in split_infos(directory).items()}
+
+
+def missing_shards(directory: str | Path) -> list[Path]:
+    """Shards that the metadata of a finished dataset names and that are not there."""
+    infos = split_infos(directory).values()
+    return [path for info in infos for path in map(Path, info.filepaths) if not path.is_file()]
 
 
 class PageReader(Sequence[Page]):
@@ -33,7 +71,7 @@ class PageReader(Sequence[Page]):
             does not hold the number of records that dataset_info.json promises.
         """
         self.directory, self.splits = Path(directory), tuple(splits)
-        infos = _split_infos(self.directory)
+        infos = split_infos(self.directory)
         unknown = [split for split in self.splits if split not in infos]
         if unknown or not self.splits:
             there = ", ".join(f"{name} ({info.num_examples})" for name, info in infos.items())
@@ -60,7 +98,7 @@ class PageReader(Sequence[Page]):
         shard = bisect.bisect_right(self._ends, index)
         record = index - (self._ends[shard - 1] if shard else 0)
         try:
-            return writer.decode(self._sources[shard][record])
+            return layout.decode(self._sources[shard][record])
         except Exception as error:  # array_record, protobuf and the decoding each have their own
             raise UserError(
                 f"cannot read record {record} of {self._shards[shard]} ({_reason(error)}): "
@@ -69,7 +107,7 @@ class PageReader(Sequence[Page]):
 
     def fingerprint(self) -> str:
         """Changes when a file does: names, sizes and times of the shards, and the metadata."""
-        digest = hashlib.sha256((self.directory / "dataset_info.json").read_bytes())
+        digest = hashlib.sha256((self.directory / layout.INFO).read_bytes())
         for path in self._shards:
             stat = path.stat()
             digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
@@ -82,22 +120,6 @@ def texts(directory: str | Path, splits: Sequence[str]) -> Iterator[str]:
         for turn in page.turns:
             yield turn.question
             yield turn.answer
-
-
-_REBUILD = "the file is damaged; delete the folder and run `python -m nota_jax.data.build` again"
-
-
-def _split_infos(directory: Path) -> dict[str, tfds.core.SplitInfo]:
-    try:
-        writer.split_sizes(directory)  # says what to do where there is no dataset
-        return dict(tfds.builder_from_directory(directory).info.splits)
-    except UserError:
-        raise
-    except Exception as error:  # whatever a damaged JSON file makes of TFDS
-        raise UserError(
-            f"cannot read dataset_info.json and features.json in {directory} "
-            f"({_reason(error)}): build the dataset again with `python -m nota_jax.data.build`"
-        ) from None
 
 
 def _open_shard(path: Path, length: int) -> ArrayRecordDataSource:

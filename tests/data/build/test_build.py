@@ -14,12 +14,14 @@ from PIL import Image
 
 from nota_jax.data.build import dataset as build_module
 from nota_jax.data.build import staging
-from nota_jax.data.build.dataset import build, main
+from nota_jax.data.build.__main__ import main
+from nota_jax.data.build.dataset import build
 from nota_jax.data.build.pages import Settings, part_of
 from nota_jax.data.build.report import Tally, general
-from nota_jax.data.store import writer
+from nota_jax.data.store import reader
 from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
+from nota_jax.files import full_disk_is_an_error
 from nota_jax.notation import abc
 from nota_jax.notation.engraving import fonts
 
@@ -75,7 +77,7 @@ def files_of(directory: Path) -> dict[str, str]:
 
 
 def pages_of(directory: Path) -> list:
-    return list(PageReader(directory, list(writer.split_sizes(directory))))
+    return list(PageReader(directory, list(reader.split_sizes(directory))))
 
 
 def test_one_worker_gives_the_same_bytes_as_two(corpus, dataset, tmp_path):
@@ -122,7 +124,7 @@ def test_a_full_disk_keeps_what_is_finished(corpus, tmp_path, monkeypatch, small
     def full(path, records, tally):
         n.append(path)
         if len(n) == 2:
-            with writer.full_disk_is_an_error(path):
+            with full_disk_is_an_error(path):
                 raise OSError(28, "No space left on device")
         write_chunk(path, records, tally)
 
@@ -239,7 +241,7 @@ def test_the_report_accounts_for_every_tune(dataset):
     assert report["tunes"]["in"] == len(NUMBERS) + 3
     assert report["tunes"]["parsed"] == len(NUMBERS) + 2
     assert report["tunes"]["drawn"] == len(NUMBERS) + 1
-    assert report["pages"] == writer.split_sizes(dataset)
+    assert report["pages"] == reader.split_sizes(dataset)
     reasons = {drop["reason"]: drop for drop in report["drops"]}
     (voices,) = [drop for reason, drop in reasons.items() if reason.startswith("parse")]
     assert voices["count"] == 1 and "tunes.abc: tune 91, line " in voices["examples"][0]
@@ -256,7 +258,7 @@ def test_the_report_accounts_for_every_tune(dataset):
 
 def test_report_and_contact_sheet_lie_beside_the_data(dataset):
     text = (dataset / "build_report.md").read_text()
-    assert "| mine |" in text and "tune 91" in text and "| alignment |" in text
+    assert "| mine " in text and "tune 91" in text and "| alignment " in text
     with Image.open(dataset / "contact_sheet.png") as sheet:
         assert sheet.width > 4 * 336
 
@@ -267,8 +269,17 @@ def test_nothing_to_draw_is_said(tmp_path, capsys):
     arguments = ["--out", str(tmp_path / "set"), "--corpora", f"path:{tmp_path / 'mine'}"]
     assert main([*arguments, "--workers", "1"]) == 2
     assert "error: no tune could be drawn" in capsys.readouterr().err
-    assert main([*arguments, "--variants", "0"]) == 2
-    assert "variants is 0: at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option, value, least",
+    [("variants", 0, 1), ("size", 31, 32), ("staff-spacing", 0.5, 1), ("workers", -1, 1)],
+)
+def test_a_number_that_is_too_small_is_said(corpus, tmp_path, capsys, option, value, least):
+    arguments = ["--out", str(tmp_path / "set"), "--corpora", corpus, "--limit", "1"]
+    assert main([*arguments, f"--{option}", str(value)]) == 2
+    said = f"error: {option.replace('-', '_')} is {value}: at least {least} is needed"
+    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_tallies_add_up_through_json():

@@ -135,7 +135,7 @@ def test_a_folder_without_tunes_is_said(tmp_path):
 
 def test_music21_is_never_imported():
     code = (
-        "import sys; from nota_jax.data import corpora; next(corpora.read()); "
+        "import sys; from nota_jax.data.build import corpora; next(corpora.read()); "
         "sys.exit('music21' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -11,7 +11,7 @@ import pytest
 from nota_jax.data.feed import chat
 from nota_jax.data.feed.pipeline import PipelineConfig, make_pipeline
 from nota_jax.data.feed.tokenizer import train_bpe
-from nota_jax.data.store import writer
+from nota_jax.data.store import layout, writer
 from nota_jax.data.store.reader import texts
 from nota_jax.errors import UserError
 from tests.data.make_dataset import SUBTASKS, make_page, write_dataset
@@ -225,9 +225,9 @@ def test_too_small_a_split_says_what_to_lower(make):
 @pytest.mark.parametrize("threads", [0, 2])
 def test_an_unreadable_image_stops_with_the_record_named(tmp_path, tok, threads):
     page = dataclasses.replace(make_page("alignment", 3), png=b"no picture")
-    path = writer.shard_path(tmp_path, "alignment_train", 0, 1)
-    n_bytes = writer.write_shard(path, [writer.encode(page)])
-    writer.write_tfds_metadata(tmp_path, {"alignment_train": ([1], n_bytes)}, "")
+    path = layout.shard_path(tmp_path, "alignment_train", 0, 1)
+    n_bytes = writer.write_shard(path, [layout.encode(page)])
+    writer.write_metadata(tmp_path, {"alignment_train": ([1], n_bytes)}, "")
     config = dataclasses.replace(CONFIG, batch_size=1, threads=threads)
     with pytest.raises(UserError, match="image of record alignment-3"):
         next(iter(make_pipeline(tmp_path, ["alignment_train"], tok, config)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nota_jax.data.store import writer
+from nota_jax.data.store import layout, reader, writer
 from nota_jax.data.store.reader import PageReader, texts
 from nota_jax.errors import UserError
 from tests.data.make_dataset import make_page, write_dataset
@@ -36,7 +36,7 @@ def test_texts_are_all_questions_and_answers(dataset):
 
 
 def test_a_missing_shard_is_named(dataset):
-    path = writer.shard_path(dataset, "extraction_train", 1, 2)
+    path = layout.shard_path(dataset, "extraction_train", 1, 2)
     path.unlink()
     with pytest.raises(UserError, match=f"{path} is missing: copy it there or build"):
         read_all(dataset)
@@ -53,7 +53,7 @@ def test_a_missing_shard_is_named(dataset):
     ids=["empty", "half", "end cut", "inside a record"],
 )
 def test_a_damaged_shard_is_named(dataset, damage):
-    path = writer.shard_path(dataset, "extraction_train", 1, 2)
+    path = layout.shard_path(dataset, "extraction_train", 1, 2)
     data = path.read_bytes()
     assert damage(data) != data
     path.write_bytes(damage(data))
@@ -62,28 +62,34 @@ def test_a_damaged_shard_is_named(dataset, damage):
 
 
 def test_a_shard_of_another_length_is_named(dataset):
-    path = writer.shard_path(dataset, "extraction_train", 1, 2)
-    path.write_bytes(writer.shard_path(dataset, "extraction_train", 0, 2).read_bytes())
+    path = layout.shard_path(dataset, "extraction_train", 1, 2)
+    path.write_bytes(layout.shard_path(dataset, "extraction_train", 0, 2).read_bytes())
     with pytest.raises(UserError, match=f"{path} holds 4 records instead of 3"):
         read_all(dataset)
 
 
 def test_a_folder_without_dataset_and_an_unknown_split_say_what_to_do(dataset, tmp_path):
-    with pytest.raises(UserError, match="python -m nota_jax.data.build --out"):
+    assert reader.holds_dataset(dataset) and not reader.holds_dataset(tmp_path)
+    with pytest.raises(
+        UserError, match="no finished dataset .*python -m nota_jax.data.build --out"
+    ):
         PageReader(tmp_path, ["extraction_train"])
     with pytest.raises(UserError, match=r"it has .*extraction_train \(7\)"):
         PageReader(dataset, ["extraction_tran"])
 
 
-def test_damaged_metadata_is_told_to_the_user(dataset):
+@pytest.mark.parametrize(
+    "read", [lambda folder: PageReader(folder, ["extraction_train"]), reader.split_sizes]
+)
+def test_damaged_metadata_is_told_to_the_user(dataset, read):
     (dataset / "dataset_info.json").write_text('{"splits": [')
     with pytest.raises(UserError, match="cannot read dataset_info.json"):
-        PageReader(dataset, ["extraction_train"])
+        read(dataset)
 
 
 def test_the_fingerprint_changes_with_the_files(dataset):
     before = PageReader(dataset, SIZES).fingerprint()
     assert before == PageReader(dataset, SIZES).fingerprint()
-    path = writer.shard_path(dataset, "alignment_train", 0, 2)
-    writer.write_shard(path, [writer.encode(make_page("alignment", n)) for n in (1, 2)])
+    path = layout.shard_path(dataset, "alignment_train", 0, 2)
+    writer.write_shard(path, [layout.encode(make_page("alignment", n)) for n in (1, 2)])
     assert PageReader(dataset, SIZES).fingerprint() != before

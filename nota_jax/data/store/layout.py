@@ -1,0 +1,98 @@
+"""What lies on disk, and under which names.
+
+A dataset is a folder of ArrayRecord shards with the metadata of TensorFlow Datasets, so that
+
+    builder = tfds.builder_from_directory(DIR)
+    page = builder.as_data_source("extraction_train")[0]
+
+reads it anywhere, without TensorFlow.  A record is one page, as a serialized tf.train.Example.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
+
+from nota_jax.data.records import TASKS, Page, Turn
+
+NAME = "nota"
+VERSION = "1.0.0"
+INFO = "dataset_info.json"  # a folder with this file is a dataset
+PARTS = ("train", "validation", "test", "test_style")
+SPLITS = tuple(f"{task}_{part}" for task in TASKS for part in PARTS)
+
+TEXTS = (
+    "region", "corpus", "split", "music_font", "text_font", "credits", "licence", "source_id",
+    "composer_source", "melody_hash", "highlight", "abc", "source_unit",
+)  # fmt: skip
+TURN_TEXTS = ("task", "subtask", "question", "answer")
+
+FEATURES = tfds.features.FeaturesDict(
+    {
+        "id": tfds.features.Text(),
+        "task": tfds.features.Text(),
+        "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+        "turns": tfds.features.Sequence({name: tfds.features.Text() for name in TURN_TEXTS}),
+        "staff_spacing": np.float32,
+        "transposition": np.int32,
+        **{name: tfds.features.Text() for name in TEXTS},
+    }
+)
+
+
+def encode(page: Page) -> bytes:
+    """A page as a serialized tf.train.Example; the same page gives the same bytes."""
+    serialized = FEATURES.serialize_example(
+        {
+            "id": page.id,
+            "task": page.task,
+            "image": io.BytesIO(page.png),
+            "turns": [{name: getattr(turn, name) for name in TURN_TEXTS} for turn in page.turns],
+            **page.metadata,
+        }
+    )
+    # TFDS writes the features in whatever order protobuf's map has them in this process.
+    example = tf_example_pb2.Example.FromString(serialized)
+    return example.SerializeToString(deterministic=True)
+
+
+def decode(record: bytes) -> Page:
+    """The page in a record; its picture stays encoded."""
+    feature = tf_example_pb2.Example.FromString(record).features.feature
+
+    def texts(name: str) -> list[str]:
+        return [value.decode() for value in feature[name].bytes_list.value]
+
+    columns = [texts(f"turns/{name}") for name in TURN_TEXTS]
+    return Page(
+        id=texts("id")[0],
+        task=texts("task")[0],
+        png=feature["image"].bytes_list.value[0],
+        turns=tuple(Turn(*row) for row in zip(*columns, strict=True)),
+        metadata={
+            **{name: texts(name)[0] for name in TEXTS},
+            "staff_spacing": feature["staff_spacing"].float_list.value[0],
+            "transposition": feature["transposition"].int64_list.value[0],
+        },
+    )
+
+
+def part_of_split(split: str) -> str:
+    """The part in a split's name: "test_style" in "extraction_test_style"."""
+    return split.partition("_")[2]
+
+
+def shard_template(directory: Path | str, split: str) -> tfds.core.ShardedFileTemplate:
+    return tfds.core.ShardedFileTemplate(
+        data_dir=directory, dataset_name=NAME, split=split, filetype_suffix="array_record"
+    )
+
+
+def shard_path(directory: Path | str, split: str, index: int, count: int) -> Path:
+    """Where one of a split's shards lies, as TFDS will look for it."""
+    template = shard_template(directory, split)
+    return Path(template.sharded_filepath(shard_index=index, num_shards=count))

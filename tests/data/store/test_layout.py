@@ -1,0 +1,34 @@
+"""A page in a record, and the names of splits."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from nota_jax.data.store import layout
+from tests.data.make_dataset import make_page
+
+
+def test_a_page_survives_its_record():
+    page = make_page("extraction", 3)
+    page.metadata.update(staff_spacing=4.75, transposition=-3, credits="Jack Campin; Mairéad")
+    assert layout.decode(layout.encode(page)) == page
+
+
+def test_the_same_page_gives_the_same_bytes_in_another_process():
+    code = (
+        "import hashlib; from nota_jax.data.store import layout; "
+        "from tests.data.make_dataset import make_page; "
+        "print(hashlib.sha256(layout.encode(make_page('extraction', 3))).hexdigest())"
+    )
+    digests = set()
+    for seed in ("1", "2"):
+        env = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[3])}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+        digests.add(done.stdout.strip())
+    assert len(digests) == 1 and len(digests.pop()) == 64, done.stderr
+
+
+def test_every_part_has_a_split_in_every_task():
+    assert len(layout.SPLITS) == 12
+    assert {layout.part_of_split(split) for split in layout.SPLITS} == set(layout.PARTS)
