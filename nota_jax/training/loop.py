@@ -114,21 +114,20 @@ def train(
                     f"{run_dir} holds parameters that no training wrote (a conversion?) and that "
                     f"this run would overwrite: start *from* it, and choose another run_dir"
                 )
-            params = load(shardings)
+            params = dict(load(shardings))
             checkpoint.check_shapes(params, shapes, "the parameters to start from do not fit")
             # Behind what may fail, and before the base, which it marks as a run's.
             _write_json(run_dir / "config.json", config.record, main)
             base = checkpoint.save_base(run_dir, split_tree(params, trainable)[1])
             rng = jax.random.key(config.seed)
-            state = states.create(params, trainable, optimizer, rng, shardings)
-            del params  # as large as the model
+            state = states.create(params, trainable, optimizer, rng, shardings, consume=True)
             totals = meters.Totals()
         else:
             chosen, rest = split_tree(shapes, trainable)
             frozen, base = checkpoint.load_base(run_dir, rest, shardings)
             template = states.abstract_state(chosen, optimizer, shardings)
             state, about = saved.restore(template, base)
-            frozen = states.place(frozen, states.frozen_dtype(), shardings)
+            frozen = states.place(frozen, states.frozen_dtype(), shardings, consume=True)
             state = state.replace(frozen=frozen)
             batches.set_state(about["data"])
             totals = meters.Totals(**about["meters"])

@@ -46,8 +46,14 @@ def frozen_dtype(platform: str | None = None) -> jnp.dtype | None:
     return None if (platform or jax.default_backend()) == "cpu" else jnp.dtype(jnp.bfloat16)
 
 
-def place(tree: Tree, dtype: Any, shardings: Mapping[str, NamedSharding]) -> dict[str, Any]:
-    """The tree on the devices in `dtype` (None: its own); no buffer is shared with `tree`."""
+def place(
+    tree: Tree, dtype: Any, shardings: Mapping[str, NamedSharding], *, consume: bool = False
+) -> dict[str, Any]:
+    """The tree on the devices in `dtype` (None: its own); no buffer is shared with `tree`.
+
+    consume: `tree` is emptied, and each leaf let go when it is placed, so that the weights as they
+      came and as they are placed are never all there at once.
+    """
 
     def put(leaf: Any, sharding: NamedSharding) -> jax.Array:
         to = leaf.dtype if dtype is None else dtype
@@ -58,7 +64,10 @@ def place(tree: Tree, dtype: Any, shardings: Mapping[str, NamedSharding]) -> dic
         # A step donates, and so destroys, the state's buffers; the caller's must survive it.
         return jax.device_put(leaf, sharding, may_alias=False)
 
-    return unflatten({path: put(leaf, shardings[path]) for path, leaf in flatten(tree).items()})
+    flat = flatten(tree)
+    if consume:
+        tree.clear()
+    return unflatten({path: put(flat.pop(path), shardings[path]) for path in list(flat)})
 
 
 def create(
@@ -67,23 +76,28 @@ def create(
     optimizer: optax.GradientTransformation,
     rng: jax.Array,
     shardings: Mapping[str, NamedSharding],
+    *,
+    consume: bool = False,
 ) -> TrainState:
     """The state before the first step.
 
     Args:
-      params: whole tree, of numpy or jax arrays; it stays usable.
+      params: whole tree, of numpy or jax arrays; it stays usable, unless
+      consume: it is emptied, see `place`.
       trainable: by path, `params.resolve`'s answer.
       optimizer: sees the trainable part only.
       rng: typed key.
       shardings: by path, `parallel.mesh.param_shardings`' answer.
     """
     chosen, frozen = split_tree(params, trainable)
-    chosen = place(chosen, jnp.float32, shardings)
+    if consume:
+        params.clear()
+    chosen = place(chosen, jnp.float32, shardings, consume=True)
     where = jax.tree.map(lambda x: x.sharding, abstract_state(chosen, optimizer, shardings))
     return TrainState(
         step=jax.device_put(jnp.zeros((), jnp.int32), where.step),
         trainable=chosen,
-        frozen=place(frozen, frozen_dtype(), shardings),
+        frozen=place(frozen, frozen_dtype(), shardings, consume=True),
         opt_state=jax.jit(optimizer.init, out_shardings=where.opt_state)(chosen),
         rng=place_key(where.rng.mesh, rng),
     )
