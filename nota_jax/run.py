@@ -209,7 +209,7 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
     share, n_shares = row_share(mesh)
     d = config.data
     make = partial(
-        pipeline.make_pipeline,
+        pipeline.Pipeline,
         d.dir,
         [f"{task}_{TRAINING_SPLIT}" for task in d.tasks],
         run.tokenizer,

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from nota_jax.data.feed import rows
 from nota_jax.data.feed.chat import image_token_id
 from nota_jax.data.feed.lengths import batch_rows, static_length
-from nota_jax.data.feed.pipeline import make_pipeline
+from nota_jax.data.feed.pipeline import Pipeline
 from nota_jax.data.feed.tokenizer import find, load_tokenizer, vocabulary_size
 from nota_jax.data.store.reader import holds_dataset
 from nota_jax.errors import UserError
@@ -55,7 +55,7 @@ def records_of(config: ConfigDict, multiple: int, say: Say = print) -> Records:
         return random_records(config, n_image, multiple)
     tok = load_tokenizer(home)
     settings = pipeline_config(config, n_image, multiple, threads=0)
-    pipeline = make_pipeline(d.dir, [f"{task}_train" for task in d.tasks], tok, settings)
+    pipeline = Pipeline(d.dir, [f"{task}_train" for task in d.tasks], tok, settings)
     common = max(pipeline.steps_by_length, key=pipeline.steps_by_length.__getitem__)
     batches = []
     for batch in pipeline:

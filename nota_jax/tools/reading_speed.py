@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 
-from nota_jax.data.feed.pipeline import Pipeline, PipelineConfig, make_pipeline
+from nota_jax.data.feed.pipeline import Pipeline, PipelineConfig
 from nota_jax.data.feed.tokenizer import load_tokenizer, train_bpe
 from nota_jax.data.store.reader import texts
 from nota_jax.errors import exit_status
@@ -63,7 +63,7 @@ def _print_rates(args: argparse.Namespace) -> None:
             lengths=(256, 512), threads=args.threads,
         )  # fmt: skip
         start = time.perf_counter()
-        pipeline = make_pipeline(args.dataset, [args.split], tok, config, cache_dir=folder)
+        pipeline = Pipeline(args.dataset, [args.split], tok, config, cache_dir=folder)
         planned = time.perf_counter() - start
     for name, value in pipeline.report().items():
         print(f"{name:22} {value}")

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from nota_jax.data.feed.pipeline import PipelineConfig, make_pipeline
+from nota_jax.data.feed.pipeline import Pipeline, PipelineConfig
 from nota_jax.data.feed.tokenizer import train_bpe
 from nota_jax.data.store.reader import texts
 from nota_jax.tools import reading_speed
@@ -19,7 +19,7 @@ def dataset(tmp_path_factory):
 def test_questions_and_images_are_counted(dataset, tmp_path):
     tok = train_bpe(texts(dataset, ["extraction_train"]), 400, tmp_path)
     config = PipelineConfig(n_image_tokens=4, image_size=SIZE, batch_size=24, lengths=(120, 220))
-    made = make_pipeline(dataset, ["extraction_train"], tok, config)
+    made = Pipeline(dataset, ["extraction_train"], tok, config)
     rates = reading_speed.measure(made, seconds=0.2)
     ratio = rates["questions_per_second"] / rates["images_per_second"]
     assert rates["images_per_second"] > 0

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import re
+import textwrap
 from collections import defaultdict
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from nota_jax.data.store.reader import PageReader, split_sizes
 from nota_jax.notation.engraving.fonts import text_font
 
 # Pixels.
-_COLUMNS, _CELL, _GAP, _TEXT_HEIGHT, _FONT_SIZE = 4, 336, 20, 180, 11
+_COLUMNS, _CELL, _GAP, _TEXT_HEIGHT, _FONT_SIZE, _LINE = 4, 336, 20, 180, 11, 14
 _SHEET_TASKS = ("extraction", "alignment", "analysis")
 
 
@@ -65,55 +64,33 @@ def _cell(page: Page, turn: int) -> Image.Image:
         cell.paste(picture, ((_CELL - picture.width) // 2, 0))
     draw = ImageDraw.Draw(cell)
     draw.line([(0, _CELL), (_CELL, _CELL)], fill="#c8c8c8")
-    asked = page.turns[turn % len(page.turns)]
-    said = page.metadata
+    asked, said = page.turns[turn % len(page.turns)], page.metadata
     about = (
         f"{page.task}, {said['split']}, {said['region']}: {said['music_font']} and "
         f"{said['text_font']}, {said['staff_spacing']:.1f} px, {said['source_id']}"
     )
     plain, bold, _ = text_font("DejaVu Sans").files
     is_abc = asked.subtask in ("abc", "alignment")
-    answer_font = str(Path(plain).with_name("DejaVuSansMono.ttf")) if is_abc else plain
-    y = _CELL + 6.0
-    for text, font, colour, most in (
-        (about, plain, "#808080", 2), (asked.question, bold, "black", 2),
-        (asked.answer, answer_font, "#103080", 20),
-    ):  # fmt: skip
-        y = _write(draw, y, text, ImageFont.truetype(font, _FONT_SIZE), colour, most)
+    mono = str(Path(plain).with_name("DejaVuSansMono.ttf"))
+    y = _CELL + 6
+    for text, file, colour, most in (
+        (about, plain, "#808080", 3),
+        (asked.question, bold, "black", 2),
+        (asked.answer, mono if is_abc else plain, "#103080", 20),
+    ):
+        font = ImageFont.truetype(file, _FONT_SIZE)
+        room = min(most, (_CELL + _TEXT_HEIGHT - 4 - y) // _LINE)
+        for line in _wrapped(text, font, room):
+            draw.text((6, y), line, font=font, fill=colour)
+            y += _LINE
+        y += 3
     return cell
 
 
-def _write(
-    draw: ImageDraw.ImageDraw,
-    y: float,
-    text: str,
-    font: ImageFont.FreeTypeFont,
-    colour: str,
-    most: int,
-) -> float:
-    """Draws wrapped text inside a cell, at most so many lines; returns where the next begins."""
-    lines = [part for line in text.splitlines() for part in _wrap(line, font, _CELL - 12)]
-    step = _FONT_SIZE * 1.3
-    room = min(most, int((_CELL + _TEXT_HEIGHT - 4 - y) / step))
-    if len(lines) > room:
-        lines = [*lines[: room - 1], "…"]
-    for line in lines:
-        draw.text((6, y), line, font=font, fill=colour)
-        y += step
-    return y + 3
-
-
-def _wrap(line: str, font: ImageFont.FreeTypeFont, width: int) -> Iterator[str]:
-    """Breaks a line at spaces, and inside a word that is too long by itself."""
-    start = ""
-    for word in re.findall(r"\S+\s*|^$", line):
-        if start and font.getlength((start + word).rstrip()) > width:
-            yield start
-            start = ""
-        start += word
-        while font.getlength(start.rstrip()) > width:
-            lengths = range(len(start), 0, -1)
-            fitting = next(n for n in lengths if font.getlength(start[:n]) <= width)
-            yield start[:fitting]
-            start = start[fitting:]
-    yield start
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, most: int) -> list[str]:
+    """Lines about as wide as a cell, at most so many: the last one says where more would follow."""
+    lines: list[str] = []
+    for line in filter(None, text.splitlines()):
+        letters = int((_CELL - 36) * len(line) / font.getlength(line))  # on average
+        lines += textwrap.wrap(line, letters)
+    return lines if len(lines) <= most else [*lines[: most - 1], "…"]

@@ -101,99 +101,84 @@ def markdown(report: Mapping) -> str:
     """The report for readers."""
     tunes = report["tunes"]
     sections = {
-        "Build report": [
+        "# Build report": [
             f"{tunes['in']} tunes in, {tunes['parsed']} parsed, {tunes['drawn']} drawn; "
             f"{tunes['distinct_melodies']} distinct melodies.",
             f"Arguments: {_inline(report['arguments'])}.",
             f"Tools: {_inline(report['tools'])}.",
         ],
-        "Tunes by corpus": [_tunes_table(report)],
-        "Pages": [_pages_table(report)],
-        "Questions": [
+        "## Tunes by corpus": [_tunes_table(report)],
+        "## Pages": [_pages_table(report)],
+        "## Questions": [
             _questions_table(report),
             f"Composer lines: {_inline(report['composer_source'])}.",
-            "Staff spacing, pixels, rounded down to halves: "
-            f"{_inline(report['staff_spacing_px'])}.",
+            f"Staff spacing, pixels, in steps of a half: {_inline(report['staff_spacing_px'])}.",
         ],
-        "Dropped": [_list_of_reasons(report["drops"]) or "Nothing."],
-        "Problems of the sources, drawn as they are": [
-            _list_of_reasons(report["problems_kept"]) or "None."
+        "## Dropped": [_bullets(report["drops"]) or "Nothing."],
+        "## Problems of the sources, drawn as they are": [
+            _bullets(report["problems_kept"]) or "None."
         ],
-        "Licences of the sources, as far as they are stated": [
+        "## Licences of the sources, as far as they are stated": [
             "\n".join(f"- {n} pages: {licence}" for licence, n in report["licences"].items())
         ],
     }
-    paragraphs = [
-        paragraph
-        for level, (title, content) in enumerate(sections.items())
-        for paragraph in (f"{'##' if level else '#'} {title}", *content)
-    ]
+    paragraphs = [part for title, content in sections.items() for part in (title, *content)]
     return "\n\n".join(paragraphs) + "\n"
 
 
 def _tunes_table(report: Mapping) -> str:
-    tunes, regions = report["tunes"], _regions(report)
-    rows = [
-        [
-            corpus,
-            *(in_region.get(region, 0) for region in regions),
-            tunes["parsed_by_corpus"].get(corpus, 0),
-            tunes["drawn_by_corpus"].get(corpus, 0),
-        ]
-        for corpus, in_region in tunes["in_by_corpus"].items()
-    ]
-    return _table(["corpus", *regions, "parsed", "drawn"], rows)
+    tunes = report["tunes"]
+    rows = {
+        corpus: {
+            **by_region,
+            "parsed": tunes["parsed_by_corpus"].get(corpus, 0),
+            "drawn": tunes["drawn_by_corpus"].get(corpus, 0),
+        }
+        for corpus, by_region in tunes["in_by_corpus"].items()
+    }
+    return _table("corpus", [*_regions(report), "parsed", "drawn"], rows)
 
 
 def _pages_table(report: Mapping) -> str:
-    regions, by_region = _regions(report), report["pages_by_region"]
-    rows = [
-        [
-            split,
-            n,
-            *(by_region.get(region, {}).get(split, 0) for region in regions),
-            report["bytes_per_page"][split],
-        ]
+    rows = {
+        split: {"pages": n, "bytes per page": report["bytes_per_page"][split]}
         for split, n in report["pages"].items()
-    ]
-    return _table(["split", "pages", *regions, "bytes per page"], rows)
+    }
+    for region, by_split in report["pages_by_region"].items():
+        for split, n in by_split.items():
+            rows[split][region] = n
+    return _table("split", ["pages", *_regions(report), "bytes per page"], rows)
 
 
 def _questions_table(report: Mapping) -> str:
-    regions, by_region = _regions(report), report["questions_by_region"]
-    by_part: Counter[tuple[str, str]] = Counter()
+    rows: dict[str, Counter[str]] = {subtask: Counter() for subtask in SUBTASKS}
     for split, asked in report["questions"].items():
         for subtask, n in asked.items():
-            by_part[part_of_split(split), subtask] += n
-    rows = [
-        [
-            subtask,
-            *(by_part[part, subtask] for part in PARTS),
-            *(by_region.get(region, {}).get(subtask, 0) for region in regions),
-        ]
-        for subtask in SUBTASKS
-    ]
-    return _table(["subtask", *PARTS, *(f"{region}, all" for region in regions)], rows)
+            rows[subtask][part_of_split(split)] += n
+    for region, asked in report["questions_by_region"].items():
+        for subtask, n in asked.items():
+            rows[subtask][f"{region}, all"] = n
+    return _table("subtask", [*PARTS, *(f"{name}, all" for name in _regions(report))], rows)
 
 
 def _regions(report: Mapping) -> list[str]:
     return sorted(report["tunes"]["in_by_region"])
 
 
-def _table(headers: list[str], rows: Iterable[list[str | int]]) -> str:
-    cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
-    return tables.markdown(headers, cells)
+def _table(corner: str, columns: list[str], rows: Mapping[str, Mapping[str, int]]) -> str:
+    cells = [
+        [name, *(f"{counts.get(column, 0):,}" for column in columns)]
+        for name, counts in rows.items()
+    ]
+    return tables.markdown([corner, *columns], cells)
 
 
-def _list_of_reasons(reasons: Iterable[Mapping]) -> str:
-    return "\n".join(
-        line
-        for reason in reasons
-        for line in (
-            f"- **{reason['count']}** {reason['reason']}",
-            *(f"  - {example}" for example in reason["examples"]),
-        )
-    )
+def _bullets(reasons: Iterable[Mapping]) -> str:
+    lines = []
+    for reason in reasons:
+        lines.append(f"- **{reason['count']}** {reason['reason']}")
+        lines += [f"  - {example}" for example in reason["examples"]]
+    return "\n".join(lines)
 
 
 def _inline(values: Mapping[str, object]) -> str:

@@ -19,13 +19,7 @@ import grain
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from nota_jax.data.feed import images, packing, rows
-from nota_jax.data.feed.lengths import (
-    LengthClass,
-    batch_rows,
-    batches_by_length,
-    length_classes,
-)
+from nota_jax.data.feed import images, lengths, packing, rows
 from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
 
@@ -76,7 +70,9 @@ class PipelineConfig:
 
 
 class Pipeline:
-    """Endless reproducible batches; iterate it, or use `iter(pipeline)` for its state.
+    """The training batches of one or several splits (several are mixed: joint training).
+
+    Reproducible; iterate it, or use `iter(pipeline)` for its state.
 
     plan: the `RowPlan`; rows_per_batch: B of the global batch; steps_by_length: T → steps of an
     epoch; steps_per_epoch, total_steps: None where it never ends.
@@ -84,20 +80,37 @@ class Pipeline:
 
     def __init__(
         self,
-        pages: PageReader,
-        plan: rows.RowPlan,
-        pad_id: int,
+        dataset: str | Path,
+        splits: Sequence[str],
+        tok: PreTrainedTokenizerFast,
         config: PipelineConfig,
         *,
-        process_index: int,
-        process_count: int,
-        seed: int,
-        epochs: float | None,
+        process_index: int = 0,
+        process_count: int = 1,
+        seed: int = 0,
+        epochs: float | None = None,
+        cache_dir: str | Path | None = None,
     ):
-        self.pages, self.plan, self.config, self.seed = pages, plan, config, seed
-        self._pad_id = pad_id
+        """Reads or makes the row plan.
+
+        Args:
+          process_index, process_count: this process and all of them; each has an equal share of
+            every global batch, of neighbouring rows.
+          epochs: after so many the iterator stops (fractions are steps); None never stops.  Every
+            epoch is shuffled anew; less than one batch of rows stays out of each, others each time.
+          cache_dir: where the row plan is kept; None for beside the dataset.
+
+        Raises:
+          UserError: no dataset, a missing or damaged shard, nothing to train on, too small a split.
+        """
+        self.config, self.seed = config, seed
+        self.pages = pages = PageReader(dataset, splits)
+        self.plan = plan = packing.plan_rows(pages, tok, config.row_settings(), cache_dir=cache_dir)
+        self._pad_id = tok.pad_token_id
         multiple = math.lcm(config.row_multiple, process_count)
-        self.rows_per_batch = batch_rows(config.batch_size, plan.n_turns / plan.n_rows, multiple)
+        self.rows_per_batch = lengths.batch_rows(
+            config.batch_size, plan.n_turns / plan.n_rows, multiple
+        )
         if plan.n_rows < self.rows_per_batch:
             raise UserError(
                 f"{', '.join(pages.splits)} has {plan.n_rows} rows ({plan.n_turns} questions), "
@@ -106,15 +119,15 @@ class Pipeline:
             )
         local = self.rows_per_batch // process_count
         self._process = slice(local * process_index, local * (process_index + 1))
-        classes = length_classes(
+        classes = lengths.length_classes(
             plan.row_lengths, config.lengths, self.rows_per_batch, config.length_multiple
         )
-        self.steps_by_length = batches_by_length(classes, self.rows_per_batch)
+        self.steps_by_length = lengths.batches_by_length(classes, self.rows_per_batch)
         self.steps_per_epoch = sum(self.steps_by_length.values())
         self.total_steps = None if epochs is None else max(1, round(epochs * self.steps_per_epoch))
         self._dataset = self._batches(classes).map_with_index(self._load)
 
-    def _batches(self, classes: Sequence[LengthClass]) -> grain.MapDataset:
+    def _batches(self, classes: Sequence[lengths.LengthClass]) -> grain.MapDataset:
         """Global batches as (T, row numbers), in the order of training."""
         parts = [
             grain.MapDataset.source(members.rows)
@@ -159,11 +172,13 @@ class Pipeline:
 
     def _identity(self) -> dict[str, Any]:
         """What has to be the same for a saved position to mean the same batches."""
-        lengths = sorted(self.config.lengths)
         return {
-            "rows": self.plan.fingerprint, "rows_per_batch": self.rows_per_batch,
-            "lengths": lengths, "seed": self.seed, "jitter": self.config.jitter,
-        }  # fmt: skip
+            "rows": self.plan.fingerprint,
+            "rows_per_batch": self.rows_per_batch,
+            "lengths": sorted(self.config.lengths),
+            "seed": self.seed,
+            "jitter": self.config.jitter,
+        }
 
     def report(self) -> dict[str, Any]:
         """Counts for the log: pages, rows, questions, steps, padding and what was dropped."""
@@ -178,7 +193,7 @@ class Pipeline:
             "rows_per_batch": self.rows_per_batch,
             "questions_per_batch": round(self.rows_per_batch * plan.n_turns / plan.n_rows, 1),
             "steps_per_epoch": self.steps_per_epoch,
-            "steps_by_length": dict(self.steps_by_length),
+            "steps_by_length": self.steps_by_length,
             "padding_share": round(1 - used / held, 3),
         }
 
@@ -216,44 +231,6 @@ class BatchIterator(Iterator[dict[str, Any]]):
                 "undo the change or start a new run directory"
             )
         self._batches.set_state({"next_index": state["step"]})
-
-
-def make_pipeline(
-    dataset_dir: str | Path,
-    splits: Sequence[str],
-    tok: PreTrainedTokenizerFast,
-    config: PipelineConfig,
-    *,
-    process_index: int = 0,
-    process_count: int = 1,
-    seed: int = 0,
-    epochs: float | None = None,
-    cache_dir: str | Path | None = None,
-) -> Pipeline:
-    """The training batches of one or several splits (several are mixed: joint training).
-
-    Args:
-      process_index, process_count: this process and all of them; each has an equal share of every
-        global batch, of neighbouring rows.
-      epochs: after so many the iterator stops (fractions are steps); None never stops.  Every
-        epoch is shuffled anew; less than one batch of rows stays out of each, others each time.
-      cache_dir: where the row plan is kept; None for beside the dataset.
-
-    Raises:
-      UserError: no dataset, a missing or damaged shard, nothing to train on, too small a split.
-    """
-    pages = PageReader(dataset_dir, splits)
-    plan = packing.plan_rows(pages, tok, config.row_settings(), cache_dir=cache_dir)
-    return Pipeline(
-        pages,
-        plan,
-        tok.pad_token_id,
-        config,
-        process_index=process_index,
-        process_count=process_count,
-        seed=seed,
-        epochs=epochs,
-    )
 
 
 def _derived_seed(seed: int, purpose: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nota_jax.data.feed import chat
-from nota_jax.data.feed.pipeline import PipelineConfig, make_pipeline
+from nota_jax.data.feed.pipeline import Pipeline, PipelineConfig
 from nota_jax.data.feed.tokenizer import train_bpe
 from nota_jax.data.store import layout, writer
 from nota_jax.data.store.reader import texts
@@ -34,7 +34,7 @@ def tok(dataset, tmp_path_factory):
 @pytest.fixture
 def make(dataset, tok):
     def make(splits=SPLITS, seed=0, epochs=None, process=(0, 1), **changes):
-        return make_pipeline(
+        return Pipeline(
             dataset, splits, tok, dataclasses.replace(CONFIG, **changes),
             seed=seed, epochs=epochs, process_index=process[0], process_count=process[1],
         )  # fmt: skip
@@ -230,4 +230,4 @@ def test_an_unreadable_image_stops_with_the_record_named(tmp_path, tok, threads)
     writer.write_metadata(tmp_path, {"alignment_train": ([1], n_bytes)}, "")
     config = dataclasses.replace(CONFIG, batch_size=1, threads=threads)
     with pytest.raises(UserError, match="image of record alignment-3"):
-        next(iter(make_pipeline(tmp_path, ["alignment_train"], tok, config)))
+        next(iter(Pipeline(tmp_path, ["alignment_train"], tok, config)))
