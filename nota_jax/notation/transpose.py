@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nota_jax.errors import UserError
+from nota_jax.notation import chords
 from nota_jax.notation.tune import SEMITONES, STEPS, Bar, Event, Grace, Item, Key, Note, Tune
 
 # Signatures that `transpositions` offers, and those that can be drawn at all.
@@ -20,10 +21,6 @@ USUAL_FIFTHS, MOST_FIFTHS = 5, 7
 USUAL_REACH = 8
 # `Note.diatonic` of the middle line of the staff.
 _MIDDLE_LINES = {"treble": 34, "alto": 28, "tenor": 26, "bass": 22}
-
-_ROOT = r"([A-G])(##|bb|#|b)?"
-_QUALITY = r"(?:maj|min|dim|aug|sus|add|omit|no|m|M|o|\+|-|\^|\d|#|b|\(|\)|,)*"
-_CHORD_SYMBOL = re.compile(rf"(\(?){_ROOT}({_QUALITY})(?:/{_ROOT}(\)?))?")
 
 
 class TransposeError(UserError):
@@ -55,10 +52,11 @@ UNISON = Interval(0, 0)
 def transpose(tune: Tune, interval: Interval) -> Tune:
     """The tune moved by an interval: notes, graces, keys, drawn accidentals, chord symbols.
 
-    Titles and annotations are text and stay.  `transpose(transpose(t, i), -i) == t`, and
-    `facts.melody_hash` does not change.  Raises `TransposeError` where a signature would need more
-    than seven sharps or flats or a note more than two, and where `K:none` leaves no signature to
-    move (an interval that keeps every signature, such as an octave, is possible even there).
+    Titles and annotations are text and stay.  `transpose(transpose(t, i), -i) == t` (but for how
+    a chord symbol spells its sharps), and the melody's hash does not change.  Raises
+    `TransposeError` where a signature would need more than seven sharps or flats or a note more
+    than two, and where `K:none` leaves no signature or a chord symbol no names to move (by octaves
+    such tunes move all the same).
     """
     return dataclasses.replace(
         tune,
@@ -74,8 +72,9 @@ def transpositions(tune: Tune) -> tuple[Interval, ...]:
     """Intervals up to an octave that give a page a musician would print; the unison comes first.
 
     Every signature has at most five sharps or flats, all notes lie within two ledger lines of the
-    staff, and no double accidental appears that the tune does not have.  The rest is ordered by
-    size, down before up.
+    staff, no double accidental appears that the tune does not have, and every chord symbol moves
+    along (one that is not understood leaves the octaves).  The rest is ordered by size, down
+    before up.
     """
     digest = _digest(tune)
     notes = list(_notes(digest))
@@ -135,7 +134,9 @@ def _move_key(key: Key, interval: Interval) -> Key:
             raise TransposeError("without a key signature (K:none) a tune moves by octaves only")
         moved = key
     else:
-        tonic = _move_name(key.tonic[0], key.tonic[1:], interval)
+        step, sign = key.tonic[0], key.tonic[1:]
+        step, alter = _move_name(step, sign.count("#") - sign.count("b"), interval)
+        tonic = step + "#" * max(alter, 0) + "b" * max(-alter, 0)
         moved = dataclasses.replace(key, tonic=tonic)
         if abs(moved.fifths) > MOST_FIFTHS:
             raise TransposeError(
@@ -143,8 +144,7 @@ def _move_key(key: Key, interval: Interval) -> Key:
             )
     accidentals = []
     for step, alter in key.accidentals:
-        note = _move_note(Note(step, 4, alter), interval)
-        accidentals.append((note.step, note.alter))
+        accidentals.append(_move_name(step, alter, interval))
     return dataclasses.replace(moved, accidentals=tuple(accidentals))
 
 
@@ -166,21 +166,21 @@ def _move_item(item: Item, interval: Interval) -> Item:
 
 
 def move_chord_symbol(symbol: str, interval: Interval) -> str:
-    """The transposition of "F#m7/C#"; a text that is no chord symbol ("Fine") stays."""
-    match = _CHORD_SYMBOL.fullmatch(symbol)
-    if not match:
-        return symbol
-    opening, root, sign, quality, bass, bass_sign, closing = match.groups(default="")
-    moved = opening + _move_name(root, sign, interval) + quality
-    if bass:
-        moved += "/" + _move_name(bass, bass_sign, interval) + closing
-    return moved
+    """The transposition of "F#m7/C#" or "C Am"; a word that is no chord symbol ("Fine") stays."""
+    words = []
+    for word in symbol.split():
+        if chords.is_understood(word):
+            word = chords.map_names(word, lambda *name: _move_name(*name, interval))
+        elif interval.fifths and chords.looks_like_chord(word):
+            raise TransposeError(f"the chord symbol {word!r} is not understood, so it cannot move")
+        words.append(word)
+    return " ".join(words)
 
 
-def _move_name(step: str, sign: str, interval: Interval) -> str:
-    """A note name without octave: ("F", "#") → "C#"."""
-    note = _move_note(Note(step, 4, sign.count("#") - sign.count("b")), interval)
-    return note.step + "#" * max(note.alter, 0) + "b" * max(-note.alter, 0)
+def _move_name(step: str, alter: int, interval: Interval) -> tuple[str, int]:
+    """A note name without octave, as step and alteration."""
+    note = _move_note(Note(step, 4, alter), interval)
+    return note.step, note.alter
 
 
 def _items(tune: Tune) -> Iterator[Item]:

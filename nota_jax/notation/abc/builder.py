@@ -7,19 +7,18 @@ them); `Builder.finish` freezes them.
 from __future__ import annotations
 
 import dataclasses
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from nota_jax.notation.abc.accidentals import Accidentals
 from nota_jax.notation.abc.decorations import FORM_MARKS, canonical_name
 from nota_jax.notation.abc.drafts import BarDraft, Draft, freeze
-from nota_jax.notation.abc.fields import ALTERS, FieldError, default_normal, signature
+from nota_jax.notation.abc.fields import FieldError, default_normal, read_annotation, signature
 from nota_jax.notation.abc.tokens import Token, TokenError, bar_parts, length, pitch, tokens
+from nota_jax.notation.chords import are_chords
 from nota_jax.notation.tune import Bar, Grace, Key, Meter, Note, Tuplet
 
-_CHORD_SYMBOL = re.compile(
-    r"\(?[A-G][#b♯♭]?(?:maj|min|dim|aug|sus|add|m|M|[0-9]|[#b+\-°øo()])*(?:/[A-Ga-g][#b+]?)?\)?"
-)
 _RANK = ("|", "[|", "||", "|]", ":|")  # of barlines that follow each other the later one stands
 _MAX_BAR_RESTS = 99
 
@@ -44,16 +43,13 @@ class Builder:
         self.first_key = self.key = key
         self.first_meter = self.meter = meter
         self.first_unit = self.unit = unit
-        self.alters = key.alters
-        # The bar's accidentals (step → alter): what the source means, and what the page shows.
-        # They differ where a barline or grace note is drawn elsewhere than it is written.
-        self.meant: dict[str, int] = {}
-        self.shown: dict[str, int] = {}
+        self.shown_key, self.shown_meter = key, meter  # as of the event or barline before
+        self.accidentals = Accidentals(key)
         self.bars: list[BarDraft] = []
         self.bar = BarDraft()
         self.last: Draft | None = None  # the event before, of whatever bar
         self.notes: list[Draft] = []  # every event with notes, for slurs and lyrics
-        self.joined = False
+        self.joined = False  # no space since the event before
         self.tuplet: Tuplet | None = None
         self.tuplet_left = 0
         self.tuplet_count = 0
@@ -62,13 +58,14 @@ class Builder:
         self.line = 0
         self.column = 0
 
-    # --- One token ----------------------------------------------------------------------------
-
     def take(self, token: Token) -> None:
+        """One token of the kinds in `_TAKERS`; raises `FieldError` where it makes no sense."""
         self.column = token.column
-        getattr(self, "_" + token.kind)(token.text)
+        _TAKERS[token.kind](self, token.text)
 
-    def space(self) -> None:
+    # --- Between the notes --------------------------------------------------------------------
+
+    def space(self, text: str = " ") -> None:
         self.joined = False
 
     def newline(self, *, breaks: bool) -> None:
@@ -80,71 +77,58 @@ class Builder:
         """
         self.joined = False
         if breaks and self.bar.events and self.bar.duration == self.meter.duration:
-            meant = self.meant
-            self._close("|")
-            self.meant = meant
+            self._close("|", as_drawn=True)
         if breaks and self.bars and not self.bar.events:
             self.bars[-1].line_break = True
 
     def change(self, item: Key | Meter) -> None:
-        """A key or meter from here on; one that would look like the one in force is no change."""
+        """A key or meter from here on.
+
+        It is drawn only where the page would look different without it, and of several changes
+        between two notes only the last one of each kind is.
+        """
         begun = bool(self.bars or self.bar.events)
         if isinstance(item, Key):
-            same = signature(item) == signature(self.key)
-            self.key, self.alters = item, item.alters
-            self.meant, self.shown = {}, {}
+            self.key = item
+            self.accidentals.new_key(item)
             self.first_key = self.first_key if begun else item
+            is_drawn = signature(item) != signature(self.shown_key)
         else:
-            same = item == self.meter
             self.meter = item
             self.first_meter = self.first_meter if begun else item
-        if begun and not same:
-            # Of two changes of one kind without an event between them the later one stands.
-            items = self.bar.items
-            while items and type(items[-1]) is type(item):
-                items.pop()
-            items.append(item)
+            is_drawn = item != self.shown_meter
+        if not begun:
+            self.shown_key, self.shown_meter = self.key, self.meter
+            return
+        self.bar.drop_changes(type(item))
+        if is_drawn:
+            self.bar.items.append(item)
 
     def decoration(self, spelling: str) -> None:
         name = canonical_name(spelling)
         if name is not None and name not in self.waiting.decorations:
             self.waiting.decorations.append(name)
 
-    def _space(self, text: str) -> None:
-        self.joined = False
-
-    def _ignored(self, text: str) -> None:
+    def ignored(self, text: str) -> None:
         pass
 
-    def _invisible_bar(self, text: str) -> None:
-        """`[|]` draws nothing; collections hang texts on it that belong to the bar's end."""
-        self._leave_marks()
-
-    def _old_line_break(self, text: str) -> None:
-        self.newline(breaks=True)
-
-    def _text(self, text: str) -> None:
+    def text(self, text: str) -> None:
         """`"Am"` is a chord symbol; `"^text"`, and whatever is no chord, an annotation."""
         words = " ".join(text[1:-1].split())
-        waiting = self.waiting
-        if _CHORD_SYMBOL.fullmatch(words):
-            waiting.chord_symbol = f"{waiting.chord_symbol} {words}".strip()
-            return
-        place = "^"
-        if words[:1] in tuple("^_<>@"):
-            place, words = words[0], words[1:].strip()
-        if words:
-            waiting.annotations.append(place + words)
+        if are_chords(words):
+            self.waiting.chord_symbol = f"{self.waiting.chord_symbol} {words}".strip()
+        elif annotation := read_annotation(words):
+            self.waiting.annotations.append(annotation)
 
-    # --- Notes --------------------------------------------------------------------------------
+    # --- Notes, chords and rests --------------------------------------------------------------
 
-    def _note(self, text: str) -> None:
-        draft = self._draft(pitch(text).length)
-        self._add(draft, [text])
+    def note(self, text: str) -> None:
+        self._add(self._draft(pitch(text).length), [text])
 
-    def _chord(self, text: str) -> None:
+    def chord(self, text: str) -> None:
         inner, _, outer = text[1:].rpartition("]")
-        heads, ties = [], []
+        heads: list[str] = []
+        ties: list[bool] = []
         for token in tokens(inner):
             if token.kind == "note":
                 heads.append(token.text)
@@ -160,12 +144,12 @@ class Builder:
         # ABC 2.1, 4.17: the chord lasts as long as its first note.
         self._add(self._draft(pitch(heads[0]).length * length(outer)), heads, ties)
 
-    def _old_chord(self, text: str) -> None:
+    def old_chord(self, text: str) -> None:
         """`+CE+`, the chord of ABC before 1.7."""
         inner, _, outer = text[1:].rpartition("+")
-        self._chord(f"[{inner}]{outer}")
+        self.chord(f"[{inner}]{outer}")
 
-    def _rest(self, text: str) -> None:
+    def rest(self, text: str) -> None:
         if text[0] == "x":  # draws nothing, so it is nothing
             self.waiting.decorations.clear()
             self.waiting.factor = None
@@ -173,11 +157,11 @@ class Builder:
             return
         self._add(self._draft(length(text[1:])), [])
 
-    def _bar_rest(self, text: str) -> None:
-        count = int(text[1:] or 1)
-        full = self.meter.duration
-        if text[0] == "X":
+    def bar_rest(self, text: str) -> None:
+        if text[0] == "X":  # draws nothing
             return
+        count = _number(text[1:], 1)
+        full = self.meter.duration
         if full is None:
             raise FieldError("a whole-bar rest (Z) where the meter is free")
         if self.bar.events or not 0 < count <= _MAX_BAR_RESTS:
@@ -196,19 +180,19 @@ class Builder:
         """Append an event, with everything that waits for it."""
         if self.bar.events and self.bar.events[-1].bar_rest:
             raise FieldError("a whole-bar rest (Z) stands alone in its bar")
-        waiting = self.waiting
+        waiting, self.waiting = self.waiting, _Waiting()
         if waiting.factor is not None:
             draft.duration *= waiting.factor
         draft.decorations, draft.annotations = waiting.decorations, waiting.annotations
         draft.chord_symbol = waiting.chord_symbol
-        self.waiting = _Waiting(waiting.grace, waiting.slash, waiting.slurs)
         if heads:
             draft.grace = self._grace_notes(waiting)
             draft.slurs_open = waiting.slurs
             self.open_slurs += [draft] * waiting.slurs
-            self.waiting = _Waiting()
-            self._add_notes(draft, heads, ties or [False] * len(heads))
+            self._add_heads(draft, heads, ties or [False] * len(heads))
             self.notes.append(draft)
+        else:  # over a rest, grace notes and slurs wait on for their note
+            self.waiting = _Waiting(waiting.grace, waiting.slash, waiting.slurs)
         if self.tuplet_left:
             draft.tuplet = self.tuplet
             self.tuplet_left -= 1
@@ -216,8 +200,9 @@ class Builder:
             self.last.joined = True
         self.bar.items.append(draft)
         self.last, self.joined = draft, True
+        self.shown_key, self.shown_meter = self.key, self.meter
 
-    def _add_notes(self, draft: Draft, heads: list[str], ties: list[bool]) -> None:
+    def _add_heads(self, draft: Draft, heads: list[str], ties: list[bool]) -> None:
         """Noteheads with what they sound; a curve to other pitches turns out to be a slur."""
         tied = {
             (note.step, note.octave): note.alter
@@ -231,62 +216,44 @@ class Builder:
             if place in tied and not mark:
                 note = Note(step, octave, tied[place])
             else:
-                note = self._head(mark, step, octave)
+                note = self.accidentals.drawn(self.accidentals.meant(mark, step, octave))
             met |= place in tied and note.alter == tied[place]
             draft.notes.append(dataclasses.replace(note, tie=True) if tie else note)
         draft.notes.sort(key=lambda note: (note.diatonic, note.alter))
         if tied and not met:
             assert self.last is not None
-            self.last.notes = [dataclasses.replace(note, tie=False) for note in self.last.notes]
+            self.last.set_ties(tie=False)
             self.last.slurs_open += 1
             draft.slurs_close += 1
 
-    def _head(self, mark: str, step: str, octave: int) -> Note:
-        """A head as the source means it, with the accidental that the page needs."""
-        return self._drawn(self._meant(mark, step, octave))
-
-    def _meant(self, mark: str, step: str, octave: int) -> Note:
-        """An accidental holds to the bar's end, for every octave (the default of ABC 2.1)."""
-        if not mark:
-            return Note(step, octave, self.meant.get(step, self.alters[step]))
-        self.meant[step] = ALTERS[mark]
-        return Note(step, octave, ALTERS[mark], ALTERS[mark])
-
-    def _drawn(self, note: Note) -> Note:
-        if note.accidental is None:
-            if self.shown.get(note.step, self.alters[note.step]) == note.alter:
-                return note
-            note = dataclasses.replace(note, accidental=note.alter)
-        self.shown[note.step] = note.alter
-        return note
-
-    def _grace(self, text: str) -> None:
+    def grace(self, text: str) -> None:
         """Grace notes wait for their note, over a rest or barline too, and are drawn in its bar."""
         inner = text[1:-1]
         found = [pitch(t.text) for t in tokens(inner.removeprefix("/")) if t.kind == "note"]
         if not found:
             raise FieldError("grace notes {} without a note")
-        self.waiting.grace += [(self._meant(p.mark, p.step, p.octave), p.length) for p in found]
         self.waiting.slash |= inner.startswith("/")
+        for mark, step, octave, units in found:
+            self.waiting.grace.append((self.accidentals.meant(mark, step, octave), units))
 
     def _grace_notes(self, waiting: _Waiting) -> Grace | None:
         """Their lengths count eighths where one stands alone, else sixteenths, whatever `L:` is."""
         base = Fraction(1, 8) if len(waiting.grace) == 1 else Fraction(1, 16)
-        notes = tuple((self._drawn(note), base * units) for note, units in waiting.grace)
+        notes = tuple((self.accidentals.drawn(note), base * units) for note, units in waiting.grace)
         return Grace(notes, waiting.slash) if notes else None
 
     # --- What joins notes ---------------------------------------------------------------------
 
-    def _tie(self, text: str) -> None:
+    def tie(self, text: str) -> None:
         """A tie behind a rest, as the Essen files write it, says nothing."""
         if self.last is None:
             raise FieldError("a tie that begins at no note")
-        self.last.notes = [dataclasses.replace(note, tie=True) for note in self.last.notes]
+        self.last.set_ties(tie=True)
 
-    def _slur_open(self, text: str) -> None:
+    def slur_open(self, text: str) -> None:
         self.waiting.slurs += 1
 
-    def _slur_close(self, text: str) -> None:
+    def slur_close(self, text: str) -> None:
         if not self.open_slurs:
             raise FieldError("a slur ends here that has not begun")
         last = self.notes[-1]
@@ -298,7 +265,7 @@ class Builder:
             return
         last.slurs_close += 1
 
-    def _broken(self, text: str) -> None:
+    def broken(self, text: str) -> None:
         if self.last is None or not self.bar.events or self.waiting.factor is not None:
             raise FieldError(f"broken rhythm {text!r} that stands between no two notes")
         if len(text) > 3:
@@ -308,13 +275,13 @@ class Builder:
         self.last.duration *= factors[0]
         self.waiting.factor = factors[1]
 
-    def _tuplet(self, text: str) -> None:
+    def begin_tuplet(self, text: str) -> None:
         if self.tuplet_left:
             raise FieldError("a tuplet begins before the one before it is full")
         parts = (text[1:].split(":") + ["", ""])[:3]
-        actual = int(parts[0])
-        normal = int(parts[1] or default_normal(actual, self.meter))
-        count = int(parts[2] or actual)
+        actual = _number(parts[0], 0)
+        normal = _number(parts[1], default_normal(actual, self.meter))
+        count = _number(parts[2], actual)
         if not (0 < normal < 100 and 0 < count < 100):
             raise FieldError(f"{text!r} is no tuplet")
         self.tuplet, self.tuplet_left = Tuplet(actual, normal, self.tuplet_count), count
@@ -322,17 +289,24 @@ class Builder:
 
     # --- Barlines -----------------------------------------------------------------------------
 
-    def _bar(self, text: str) -> None:
+    def barline(self, text: str) -> None:
         barline, repeat_start, ending = bar_parts(text)
         self._close(barline)
         self.bar.repeat_start |= repeat_start
         if ending:
             self.bar.ending = ending
 
-    def _ending(self, text: str) -> None:
+    def invisible_bar(self, text: str) -> None:
+        """`[|]` draws nothing; collections hang texts on it that belong to the bar's end."""
+        self._leave_marks()
+
+    def ending(self, text: str) -> None:
         if self.bar.events:
             raise FieldError(f"the ending {text!r} begins inside a bar")
         self.bar.ending = text[1:].strip('"').strip()
+
+    def old_line_break(self, text: str) -> None:
+        self.newline(breaks=True)
 
     def _leave_marks(self) -> None:
         """Marks of the form and texts before a barline belong to the event before it."""
@@ -343,18 +317,20 @@ class Builder:
             self.waiting.annotations = []
         self.waiting.decorations = []
 
-    def _close(self, barline: str) -> None:
+    def _close(self, barline: str, *, as_drawn: bool = False) -> None:
+        """The end of a bar; as_drawn: which the page has and the source has not."""
         if self.waiting.factor is not None:
             raise FieldError("broken rhythm across a barline")
         if self.tuplet_left:
             raise FieldError(f"the bar ends before the tuplet is full ({self.tuplet_left} missing)")
         self._leave_marks()
         self.joined = False
-        self.meant, self.shown = {}, {}
+        self.accidentals.new_bar(as_drawn=as_drawn)
         if self.bar.events:
             self.bar.barline = barline
             self.bars.append(self.bar)
             self.bar = BarDraft()
+            self.shown_key, self.shown_meter = self.key, self.meter
         elif self.bars and not (self.bar.repeat_start or self.bar.ending):
             self.bars[-1].barline = max(self.bars[-1].barline, barline, key=_RANK.index)
 
@@ -372,3 +348,34 @@ class Builder:
             draft = self.open_slurs[0]
             raise TokenError("a slur begins here that does not end", draft.column, draft.line)
         return freeze(self.bars)
+
+
+def _number(digits: str, otherwise: int) -> int:
+    """A count; nothing that is drawn needs one of more than four digits."""
+    if len(digits) > 4:
+        raise FieldError(f"{digits[:8]}… is too large a number")
+    return int(digits or otherwise)
+
+
+# What takes a token of each kind; the reader itself takes "inline" (fields) and "overlay".
+_TAKERS: dict[str, Callable[[Builder, str], None]] = {
+    "space": Builder.space,
+    "ignored": Builder.ignored,
+    "text": Builder.text,
+    "ending": Builder.ending,
+    "invisible_bar": Builder.invisible_bar,
+    "bar": Builder.barline,
+    "tuplet": Builder.begin_tuplet,
+    "chord": Builder.chord,
+    "old_chord": Builder.old_chord,
+    "decoration": Builder.decoration,
+    "grace": Builder.grace,
+    "note": Builder.note,
+    "bar_rest": Builder.bar_rest,
+    "rest": Builder.rest,
+    "slur_open": Builder.slur_open,
+    "slur_close": Builder.slur_close,
+    "tie": Builder.tie,
+    "broken": Builder.broken,
+    "old_line_break": Builder.old_line_break,
+}

@@ -6,9 +6,8 @@ single note has is drawn.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -40,6 +39,10 @@ class Draft:
     annotations: list[str] = field(default_factory=list)
     lyrics: list[str] = field(default_factory=list)
 
+    def set_ties(self, *, tie: bool) -> None:
+        """Ties from all of its heads, or from none."""
+        self.notes = [replace(note, tie=tie) for note in self.notes]
+
     @property
     def sounding(self) -> Fraction:
         tuplet = self.tuplet
@@ -53,6 +56,13 @@ class BarDraft:
     ending: str = ""
     barline: str = ""
     line_break: bool = False
+
+    def drop_changes(self, kind: type[Key] | type[Meter]) -> None:
+        """Take away the changes of one kind that stand behind the last event."""
+        end = max(
+            (i + 1 for i, item in enumerate(self.items) if isinstance(item, Draft)), default=0
+        )
+        self.items[end:] = [item for item in self.items[end:] if not isinstance(item, kind)]
 
     @property
     def events(self) -> list[Draft]:
@@ -125,7 +135,7 @@ def _items(drafts: Sequence[Draft | Key | Meter]) -> Iterable[Event | Key | Mete
             and _beamable(following.notes, _values(following)[0])
         )
         yield from events[:-1]
-        yield dataclasses.replace(events[-1], beam=True) if beam else events[-1]
+        yield replace(events[-1], beam=True) if beam else events[-1]
 
 
 def _beamable(notes: Sequence[Note], duration: Fraction) -> bool:
@@ -155,10 +165,11 @@ def _events(draft: Draft) -> list[Event]:
     events = []
     for i, value in enumerate(values):
         first, last = i == 0, i == len(values) - 1
-        notes = draft.notes if last else [_tied(note) for note in draft.notes]
+        notes = draft.notes if last else [replace(note, tie=True) for note in draft.notes]
+        notes = notes if first else [replace(note, accidental=None) for note in notes]
         events.append(
             Event(
-                notes=tuple(notes if first else [_bare(note) for note in notes]),
+                notes=tuple(notes),
                 duration=value,
                 bar_rest=draft.bar_rest,
                 tuplet=draft.tuplet,
@@ -172,11 +183,3 @@ def _events(draft: Draft) -> list[Event]:
             )
         )
     return events
-
-
-def _tied(note: Note) -> Note:
-    return dataclasses.replace(note, tie=True)
-
-
-def _bare(note: Note) -> Note:
-    return dataclasses.replace(note, accidental=None)

@@ -55,6 +55,23 @@ def field_text(text: str) -> str:
     return re.sub(r"([\\%&])", r"\\\1", text)
 
 
+_NUMBER = r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_COORDINATES = re.compile(rf"(?:{_NUMBER}\s*,\s*{_NUMBER}\s*)*")
+
+
+def read_annotation(text: str) -> str:
+    """A text in the music: its placement mark and words, as in `^above`; "" without words.
+
+    Where the words go is the engraver's business: `@-5,3.2 words` loses its coordinates.
+    """
+    place, words = "^", text
+    if text.startswith(("^", "_", "<", ">", "@")):
+        place, words = text[0], text[1:].strip()
+    if place == "@":
+        words = _COORDINATES.sub("", words, count=1)
+    return place + words if words else ""
+
+
 # --- Meter and lengths ------------------------------------------------------------------------
 
 _METER = re.compile(r"\(?([0-9]{1,2}(?:\+[0-9]{1,2})*)\)?/([0-9]{1,2})")

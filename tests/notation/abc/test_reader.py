@@ -183,6 +183,34 @@ def test_slurs_open_before_and_close_after_their_notes():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "annotation"),
+    [
+        ("@-5,3.2 hi", "@hi"), ("@ 10 , .5 hi there", "@hi there"), ("@5,3hi", "@hi"),
+        ("@hi 3,4", "@hi 3,4"), ("@4 hands", "@4 hands"), ("^1,2 times", "^1,2 times"),
+    ],
+)  # fmt: skip
+def test_a_text_placed_freely_loses_its_coordinates(text, annotation):
+    (event,) = tune(f'"{text}"c8|').events
+    assert event.annotations == (annotation,)
+
+
+def test_coordinates_alone_are_no_text():
+    (event,) = tune('"@-5,3.2""@1,2 3,4"c8|').events
+    assert event.annotations == ()
+
+
+def test_of_several_changes_between_two_notes_the_last_of_each_kind_is_drawn():
+    music = tune("c8|[K:G][M:2/4][K:D]c4|[K:G][K:D]c4|[K:C]\n[M:3/4][M:2/4][K:D]c4|")
+    assert [bar.items[:-1] for bar in music.bars[1:]] == [(Meter("2/4"), Key("D")), (), ()]
+
+
+@pytest.mark.parametrize("body", ["Z" + "9" * 5000, "(3:" + "9" * 5000 + "ccc", "c" + "1" * 5000])
+def test_a_number_of_thousands_of_digits_is_refused_with_its_place(body):
+    with pytest.raises(AbcError, match="line 5, column 1: .*(too large|cannot be drawn)"):
+        tune(body)
+
+
 def test_marks_texts_and_chord_symbols():
     (event,) = events('"Am7/G""^slow""_dolce"".text"~!trill!+fermata+L!unknown!A|')
     assert event.chord_symbol == "Am7/G"
