@@ -33,7 +33,7 @@ from nota_jax.errors import UserError, exit_status
 from nota_jax.models import decode
 from nota_jax.models.notagpt import NotaGPT, init_params
 from nota_jax.notation.abc import reader
-from nota_jax.notation.engraving import engrave
+from nota_jax.notation.engraving.layout import engrave
 
 TEMPLATE = "mistral_instruct"
 QUESTION = "What is the key of this tune?"
@@ -106,7 +106,7 @@ def _pngs(pictures: Sequence[Path]) -> list[tuple[str, bytes]]:
     """(name, encoded picture) of the files, or of two engraved tunes."""
     if not pictures:
         return [
-            (f"engraved tune {i}", engrave.engrave(reader.parse(text)).png)
+            (f"engraved tune {i}", engrave(reader.parse(text)).png)
             for i, text in enumerate(TUNES, 1)
         ]
     for path in pictures:

@@ -16,7 +16,7 @@ from nota_jax.data.build import phrasings, questions
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.records import Page
 from nota_jax.notation import abc
-from nota_jax.notation.engraving.engrave import Picture, Style
+from nota_jax.notation.engraving.layout import Picture, Style
 from nota_jax.notation.engraving.fonts import (
     MUSIC_FONTS,
     TEST_MUSIC_FONT,

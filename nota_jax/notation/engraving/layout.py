@@ -15,6 +15,7 @@ import verovio
 
 from nota_jax.errors import UserError
 from nota_jax.notation.engraving import page
+from nota_jax.notation.engraving.errors import EngraveError, MismatchError
 from nota_jax.notation.engraving.fonts import (
     MUSIC_FONTS,
     TEST_MUSIC_FONT,
@@ -22,16 +23,10 @@ from nota_jax.notation.engraving.fonts import (
     TEXT_FONTS,
     text_font,
 )  # fmt: skip
-from nota_jax.notation.engraving.mei import EngraveError, to_mei
+from nota_jax.notation.engraving.mei import to_mei
 from nota_jax.notation.engraving.proof import proof
 from nota_jax.notation.engraving.readback import Box, LaidOut, read_page
-from nota_jax.notation.engraving.svg import MismatchError
 from nota_jax.notation.tune import Tune, with_line_breaks
-
-__all__ = [
-    "MIN_STAFF_SPACING", "MUSIC_FONTS", "TEST_MUSIC_FONT", "TEST_TEXT_FONT", "TEXT_FONTS",
-    "EngraveError", "MismatchError", "Picture", "Style", "engrave", "engrave_each", "pages",
-]  # fmt: skip
 
 MIN_STAFF_SPACING = 4.0  # pixels; nothing can be read below it (CLIP sees 336 px)
 
@@ -126,22 +121,28 @@ def engrave_each(
     failure: UserError | None = None
     for svg in pages(tune, style):
         try:
-            laid_out = read_page(svg)
-            breaks = proof(tune, laid_out)
-            if laid_out.least_distance < _MIN_DISTANCE:
-                raise EngraveError("too many notes for one legible page: heads overlap")
-        except (EngraveError, MismatchError) as error:  # the next layout has more room
+            return _pictures(tune, svg, style, highlights)
+        except (EngraveError, MismatchError) as error:  # the next layout stands otherwise
             failure = failure or error
-            continue
-        boxes = tuple(place.box for place in laid_out.places)
-        spacing, broken = round(laid_out.staff_spacing, 3), with_line_breaks(tune, breaks)
-        return tuple(
-            Picture(_png(svg, laid_out, style, highlight), broken, spacing, highlight, boxes)
-            for highlight in highlights
-        )
     raise failure or EngraveError(
         f"too long for one legible page: {sum(1 for _ in tune.events)} notes and rests do not fit "
         f"{style.size} pixels with {MIN_STAFF_SPACING:g} pixels between staff lines"
+    )
+
+
+def _pictures(
+    tune: Tune, svg: str, style: Style, highlights: tuple[tuple[int, int] | None, ...]
+) -> tuple[Picture, ...]:
+    """The pictures of one layout, if it shows the tune, legibly and within the page."""
+    laid_out = read_page(svg)
+    breaks = proof(tune, laid_out)
+    if laid_out.least_distance < _MIN_DISTANCE:
+        raise EngraveError("too many notes for one legible page: heads overlap")
+    boxes = tuple(place.box for place in laid_out.places)
+    spacing, broken = round(laid_out.staff_spacing, 3), with_line_breaks(tune, breaks)
+    return tuple(
+        Picture(_png(svg, laid_out, style, highlight), broken, spacing, highlight, boxes)
+        for highlight in highlights
     )
 
 

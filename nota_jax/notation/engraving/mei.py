@@ -11,15 +11,16 @@ brackets, mid-tune key changes and unclosed last bars (Verovio 6.4.1).
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from xml.sax.saxutils import escape
 
-from nota_jax.errors import UserError
+from nota_jax.notation.engraving.errors import EngraveError
+from nota_jax.notation.engraving.glyphs import MARKS
+from nota_jax.notation.engraving.spans import ID, Spans
 from nota_jax.notation.tune import Event, Item, Key, Meter, Note, Tune
-from nota_jax.notation.walk import Place, Slur, Tie, places, slurs, split_changes, ties
+from nota_jax.notation.walk import split_changes
 
 ACCIDENTALS = {-2: "ff", -1: "f", 0: "n", 1: "s", 2: "x"}
 
@@ -29,42 +30,11 @@ CLEFS = {"treble": ("G", 2), "bass": ("F", 4), "alto": ("C", 3), "tenor": ("C", 
 # Bar line closing a bar → MEI's measure@right.
 BARLINES = {"|": "single", "||": "dbl", "|]": "end", ":|": "rptend"}
 
-# Decoration → articulation, which is part of the note.
-ARTICULATIONS = {
-    ".": "stacc", "wedge": "stacciss", "tenuto": "ten", "accent": "acc", "marcato": "marc",
-    "u": "upbow", "v": "dnbow", "open": "open", "snap": "snap",
-}  # fmt: skip
-
-# Decoration → an element of its own beside the note, as (tag, attributes, text).
-_DYNAMICS = ("pppp", "ppp", "pp", "p", "mp", "mf", "f", "ff", "fff", "ffff", "sf", "sfz", "fz")
-ORNAMENTS = {
-    "T": ("trill", "", ""),
-    "M": ("mordent", 'form="lower"', ""),
-    "P": ("mordent", 'form="upper"', ""),
-    "turn": ("turn", 'form="upper"', ""),
-    "H": ("fermata", "", ""),
-    "~": ("ornam", "", "~"),
-    "arpeggio": ("arpeg", "", ""),
-    "breath": ("breath", "", ""),
-    "segno": ("repeatMark", 'func="segno"', ""),
-    "coda": ("repeatMark", 'func="coda"', ""),
-    "fine": ("repeatMark", 'func="fine"', "Fine"),
-    "D.C.": ("repeatMark", 'func="daCapo"', "D.C."),
-    "D.S.": ("repeatMark", 'func="dalSegno"', "D.S."),
-    **{name: ("fing", "", name) for name in "012345"},
-    **{name: ("dynam", "", name) for name in _DYNAMICS},
-}  # fmt: skip
-_PLACED = ("trill", "mordent", "turn", "fermata", "ornam", "repeatMark", "fing", "dynam", "breath")
-
-
-class EngraveError(UserError):
-    """This tune cannot be drawn (or not legibly); the text says what and in which bar."""
-
 
 def to_mei(tune: Tune) -> str:
     """MEI 5 of one tune: one staff, one layer, ids as described above.
 
-    Title, composer and tempo are no part of it: `engrave.py` draws them, with the same fonts
+    Title, composer and tempo are no part of it: `page.py` draws them, with the same fonts
     and at the size the page needs.
 
     Raises:
@@ -73,37 +43,29 @@ def to_mei(tune: Tune) -> str:
     """
     if not any(bar.events for bar in tune.bars):
         raise EngraveError("the tune has no notes to draw")
-    spans = _Spans(tune)
-    body: list[str] = []
-    ending_open = False
-    for i, bar in enumerate(tune.bars):
-        if bar.ending:
-            if ending_open:
-                body.append("</ending>")
-            body.append(f'<ending xml:id="v{i}" n="{escape(bar.ending)}">')
-            ending_open = True
-        changes, items = split_changes(bar)
-        if changes:
-            signs = "".join(map(spans.change, changes))
-            body.append(
-                f'<scoreDef><staffGrp><staffDef n="1">{signs}</staffDef></staffGrp></scoreDef>'
-            )
-        body.append(_measure(tune, i, _numbered(items), spans))
-        if ending_open and bar.ending_stop:
-            body.append("</ending>")
-            ending_open = False
-    if ending_open:
-        body.append("</ending>")
-    staff = _clef(tune.key) + _signature(tune.key) + _signature(tune.meter)
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>'
-        '<mei xmlns="http://www.music-encoding.org/ns/mei" meiversion="5.0">'
-        "<meiHead><fileDesc><titleStmt><title/></titleStmt><pubStmt/></fileDesc></meiHead>"
-        "<music><body><mdiv><score>"
-        f'<scoreDef><staffGrp><staffDef n="1" lines="5">{staff}</staffDef></staffGrp></scoreDef>'
-        f"<section>{''.join(body)}</section>"
-        "</score></mdiv></body></music></mei>"
-    )
+    mei = ET.Element("mei", xmlns="http://www.music-encoding.org/ns/mei", meiversion="5.0")
+    description = _add(_add(mei, "meiHead"), "fileDesc")
+    _add(_add(description, "titleStmt"), "title")
+    _add(description, "pubStmt")
+    score = _add(_add(_add(_add(mei, "music"), "body"), "mdiv"), "score")
+    staff = _add_staff_definition(score, lines="5")
+    _add_clef(staff, tune.key)
+    _add_signature(staff, tune.key)
+    _add_signature(staff, tune.meter)
+    _add_bars(_add(score, "section"), tune)
+    return '<?xml version="1.0" encoding="UTF-8"?>' + ET.tostring(mei, encoding="unicode")
+
+
+def _add(
+    parent: ET.Element, tag: str, attributes: Mapping[str, str] | None = None, text: str = ""
+) -> ET.Element:
+    element = ET.SubElement(parent, tag, dict(attributes or {}))
+    element.text = text or None
+    return element
+
+
+def _add_staff_definition(parent: ET.Element, **attributes: str) -> ET.Element:
+    return _add(_add(_add(parent, "scoreDef"), "staffGrp"), "staffDef", {"n": "1"} | attributes)
 
 
 # ------------------------------------------------------------------ signatures
@@ -126,136 +88,204 @@ def split_clef(clef: str) -> tuple[str, int, int]:
     return *CLEFS[name], {"+8": 1, "-8": -1}.get(clef[len(name) :], 0)
 
 
-def _clef(key: Key) -> str:
+def _add_clef(parent: ET.Element, key: Key) -> None:
     shape, line, octave = split_clef(key.clef)
-    displaced = f' dis="8" dis.place="{"above" if octave > 0 else "below"}"' if octave else ""
-    return f'<clef shape="{shape}" line="{line}"{displaced}/>'
+    attributes = {"shape": shape, "line": str(line)}
+    if octave:
+        attributes |= {"dis": "8", "dis.place": "above" if octave > 0 else "below"}
+    _add(parent, "clef", attributes)
 
 
-def _signature(item: Key | Meter) -> str:
-    if isinstance(item, Key):
-        if abs(item.fifths) > 7:
-            raise EngraveError(f"a key signature of {abs(item.fifths)} accidentals is not drawn")
-        if item.accidentals:
-            signs = "".join(
-                f'<keyAccid pname="{step.lower()}" accid="{ACCIDENTALS[alter]}"/>'
-                for step, alter in drawn_key(item)
-            )
-            return f"<keySig>{signs}</keySig>"
-        letter = "s" if item.fifths > 0 else "f"
-        return f'<keySig sig="{abs(item.fifths)}{letter if item.fifths else ""}"/>'
-    if item.text == "none":
-        return ""
-    if item.text in ("C", "C|"):
-        return f'<meterSig sym="{"common" if item.text == "C" else "cut"}"/>'
-    count, unit = item.text.rsplit("/", 1)
-    return f'<meterSig count="{count.strip("()")}" unit="{unit}"/>'
+def _add_signature(parent: ET.Element, item: Key | Meter) -> None:
+    if isinstance(item, Meter):
+        _add_meter(parent, item)
+        return
+    if abs(item.fifths) > 7:
+        raise EngraveError(f"a key signature of {abs(item.fifths)} accidentals is not drawn")
+    if not item.accidentals:
+        letter = ("s" if item.fifths > 0 else "f") if item.fifths else ""
+        _add(parent, "keySig", {"sig": f"{abs(item.fifths)}{letter}"})
+        return
+    signature = _add(parent, "keySig")
+    for step, alter in drawn_key(item):
+        _add(signature, "keyAccid", {"pname": step.lower(), "accid": ACCIDENTALS[alter]})
 
 
-def _numbered(items: Sequence[Item]) -> list[tuple[int, Item]]:
-    """The items of a bar with the number of each event in it, −1 for a change."""
-    numbers = itertools.count()
-    return [(next(numbers) if isinstance(item, Event) else -1, item) for item in items]
+def _add_meter(parent: ET.Element, meter: Meter) -> None:
+    if meter.text == "none":
+        return
+    if meter.text in ("C", "C|"):
+        _add(parent, "meterSig", {"sym": "common" if meter.text == "C" else "cut"})
+        return
+    count, unit = meter.text.rsplit("/", 1)
+    _add(parent, "meterSig", {"count": count.strip("()"), "unit": unit})
 
 
-# ------------------------------------------------------------------ a bar
+def _add_change(parent: ET.Element, item: Key | Meter, clef: str) -> str:
+    """A change of key or meter; a key brings its clef, where that is not `clef`, the one in force.
+
+    Returns the clef in force behind it.
+    """
+    if isinstance(item, Key) and item.clef != clef:
+        _add_clef(parent, item)
+        clef = item.clef
+    _add_signature(parent, item)
+    return clef
 
 
-def _measure(tune: Tune, i: int, items: list, spans: _Spans) -> str:
+# ------------------------------------------------------------------ bars
+
+
+def _add_bars(section: ET.Element, tune: Tune) -> None:
+    """Every bar, in its <ending> where a volta bracket is over it."""
+    spans, clef, parent = Spans(tune), tune.key.clef, section
+    for i, bar in enumerate(tune.bars):
+        if bar.ending:
+            parent = _add(section, "ending", {ID: f"v{i}", "n": bar.ending})
+        changes, items = split_changes(bar)
+        if changes:
+            staff = _add_staff_definition(parent)
+            for change in changes:
+                clef = _add_change(staff, change, clef)
+        clef = _add_bar(parent, tune, i, items, spans, clef)
+        if bar.ending_stop:
+            parent = section
+
+
+def _add_bar(
+    parent: ET.Element, tune: Tune, i: int, items: Sequence[Item], spans: Spans, clef: str
+) -> str:
+    """One <measure>; returns the clef in force behind it."""
     bar = tune.bars[i]
     if bar.barline not in BARLINES:
         raise EngraveError(f"bar {i + 1}: the bar line {bar.barline!r} is not drawn")
-    layer, controls = _layer(i, items, spans), "".join(spans.controls(i))
-    left = ""
+    measure = _add(parent, "measure", {ID: f"b{i}"})
+    layer = _add(_add(measure, "staff", {"n": "1"}), "layer", {"n": "1"})
     if bar.repeat_start and i and tune.bars[i - 1].barline not in ("|", ":|"):
         # As the bar's own left line, Verovio would draw it instead of the `|]` or `||` before it.
-        layer = f'<barLine form="rptstart"/>{layer}'
+        _add(layer, "barLine", {"form": "rptstart"})
     elif bar.repeat_start:
-        left = ' left="rptstart"'
-    return (
-        f'<measure xml:id="b{i}"{left} right="{BARLINES[bar.barline]}" metcon="false">'
-        f'<staff n="1"><layer n="1">{layer}</layer></staff>{controls}</measure>'
-    )
+        measure.set("left", "rptstart")
+    measure.set("right", BARLINES[bar.barline])
+    measure.set("metcon", "false")  # a bar may be shorter or longer than its meter
+    clef = _fill_layer(layer, i, items, spans, clef)
+    measure.extend(spans.beside_notes[i])
+    return clef
 
 
-def _layer(i: int, items: list, spans: _Spans) -> str:
-    """Events wrapped in their beams and tuplets, which must nest."""
+def _fill_layer(layer: ET.Element, i: int, items: Sequence[Item], spans: Spans, clef: str) -> str:
+    """Events and changes, in their beams and tuplets; returns the clef in force behind them."""
     groups = _groups(i, items)
-    out: list[str] = []
-    for position, (index, item) in enumerate(items):
-        # Grace notes stand before the beam: inside, Verovio would beam them to the main notes.
-        out.append(_graces(f"b{i}e{index}", i, item) if isinstance(item, Event) else "")
-        out += [tag for start, _, tag in groups if start == position]
+    numbers = itertools.count()
+    inside = [layer]  # the elements that are open, innermost last
+    for position, item in enumerate(items):
+        eid = f"b{i}e{next(numbers)}" if isinstance(item, Event) else ""
         if isinstance(item, Event):
-            out.append(_event(f"b{i}e{index}", i, item, spans))
+            # Before the beam that begins here: inside, Verovio would beam them to the main notes.
+            _add_graces(inside[-1], eid, i, item)
+        for group in groups:
+            if group.first == position:
+                inside.append(_add(inside[-1], group.tag, group.attributes))
+        if isinstance(item, Event):
+            _add_event(inside[-1], eid, i, item, spans)
         else:
-            out.append(spans.change(item))
-        closing = [tag for _, end, tag in groups if end == position]
-        out += [f"</{tag[1:].split()[0].rstrip('>')}>" for tag in reversed(closing)]
-    return "".join(out)
+            clef = _add_change(inside[-1], item, clef)
+        n_ended = sum(group.last == position for group in groups)
+        del inside[len(inside) - n_ended :]
+    return clef
 
 
-def _groups(i: int, items: list) -> list[tuple[int, int, str]]:
-    """Beams and tuplets of a bar as (first, last position, opening tag), outer ones first."""
-    groups: list[tuple[int, int, str]] = []
-    beam_start = tuplet_start = None
-    for position, (_, item) in enumerate(items):
-        if not isinstance(item, Event):
-            continue
-        following = [e for _, e in items[position + 1 :] if isinstance(e, Event)]
-        if item.beam and following and beam_start is None:
-            beam_start = position
-        elif beam_start is not None and not (item.beam and following):
-            groups.append((beam_start, position, "<beam>"))
-            beam_start = None
-        if item.tuplet and tuplet_start is None:
-            tuplet_start = position
-        same = following and following[0].tuplet == item.tuplet
-        if item.tuplet and not same:
-            tag = f'<tuplet num="{item.tuplet.actual}" numbase="{item.tuplet.normal}"'
-            bracket = all(e.beam for _, e in items[tuplet_start:position] if isinstance(e, Event))
-            tag += f' bracket.visible="{"false" if bracket else "true"}">'
-            groups.append((tuplet_start, position, tag))
-            tuplet_start = None
-    groups.sort(key=lambda g: (g[0], -g[1], g[2] == "<beam>"))
-    for a, b, _ in groups:
-        for c, d, _ in groups:
-            if a < c <= b < d:
-                raise EngraveError(f"bar {i + 1}: a beam crosses the edge of a tuplet")
+@dataclass(frozen=True)
+class _Group:
+    """A beam or tuplet over the items from `first` to `last` of a bar."""
+
+    first: int
+    last: int
+    tag: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+def _groups(i: int, items: Sequence[Item]) -> list[_Group]:
+    """The beams and tuplets of a bar, outer ones first.
+
+    Raises `EngraveError` where they do not nest.
+    """
+    events = [(n, item) for n, item in enumerate(items) if isinstance(item, Event)]
+    groups = [*_beams(events), *_tuplets(events)]
+    groups.sort(key=lambda group: (group.first, -group.last, group.tag == "beam"))
+    for a, b in itertools.combinations(groups, 2):
+        if a.first < b.first <= a.last < b.last:
+            raise EngraveError(f"bar {i + 1}: a beam crosses the edge of a tuplet")
     return groups
+
+
+def _beams(events: list[tuple[int, Event]]) -> Iterator[_Group]:
+    start = None
+    for n, (position, event) in enumerate(events):
+        goes_on = event.beam and n + 1 < len(events)
+        if goes_on and start is None:
+            start = position
+        elif start is not None and not goes_on:
+            yield _Group(start, position, "beam")
+            start = None
+
+
+def _tuplets(events: list[tuple[int, Event]]) -> Iterator[_Group]:
+    """A bracket is drawn where the notes are not all under one beam."""
+    for tuplet, members in itertools.groupby(events, key=lambda entry: entry[1].tuplet):
+        if tuplet is None:
+            continue
+        positions, under = zip(*members, strict=True)
+        beamed = all(event.beam for event in under[:-1])
+        attributes = {
+            "num": str(tuplet.actual),
+            "numbase": str(tuplet.normal),
+            "bracket.visible": "false" if beamed else "true",
+        }
+        yield _Group(positions[0], positions[-1], "tuplet", attributes)
 
 
 # ------------------------------------------------------------------ an event
 
 
-def _event(eid: str, i: int, event: Event, spans: _Spans) -> str:
+def _add_event(parent: ET.Element, eid: str, i: int, event: Event, spans: Spans) -> None:
     if event.bar_rest:
         # Alone in its bar it would be squeezed between the bar lines.
-        return f'<space dur="4"/><mRest xml:id="{eid}"/><space dur="4"/>'
+        _add(parent, "space", {"dur": "4"})
+        _add(parent, "mRest", {ID: eid})
+        _add(parent, "space", {"dur": "4"})
+        return
     value = _duration(event.duration, i)
+    articulations = _articulations(eid, i, event)
     if not event.notes:
-        if any(name in ARTICULATIONS for name in event.decorations):
+        if articulations:
             raise EngraveError(f"bar {i + 1}: an articulation on a rest is not drawn")
-        return f'<rest xml:id="{eid}" {value}/>'
-    inner = _articulations(eid, i, event) + spans.verses.get(eid, "")
+        _add(parent, "rest", {ID: eid} | value)
+        return
     if len(event.notes) == 1:
-        return _note(eid, event.notes[0], value, inner)
-    notes = "".join(_note(f"{eid}n{n}", note) for n, note in enumerate(event.notes))
-    return f'<chord xml:id="{eid}" {value}>{notes}{inner}</chord>'
+        element = _add_note(parent, eid, event.notes[0], value)
+    else:
+        element = _add(parent, "chord", {ID: eid} | value)
+        for n, note in enumerate(event.notes):
+            _add_note(element, f"{eid}n{n}", note)
+    element.extend(articulations)
+    element.extend(spans.verses[eid])
 
 
-def _note(nid: str, note: Note, value: str = "", inner: str = "") -> str:
-    accid = ""
+def _add_note(
+    parent: ET.Element, nid: str, note: Note, attributes: Mapping[str, str] | None = None
+) -> ET.Element:
+    pitch = {ID: nid, "pname": note.step.lower(), "oct": str(note.octave)}
+    element = _add(parent, "note", pitch | dict(attributes or {}))
     if note.accidental is not None:
-        accid = f'<accid xml:id="{nid}x" accid="{ACCIDENTALS[note.accidental]}"/>'
-    pitch = f'pname="{note.step.lower()}" oct="{note.octave}"'
-    return f'<note xml:id="{nid}" {pitch} {value}>{accid}{inner}</note>'
+        _add(element, "accid", {ID: f"{nid}x", "accid": ACCIDENTALS[note.accidental]})
+    return element
 
 
-def _duration(duration: Fraction, i: int) -> str:
+def _duration(duration: Fraction, i: int) -> dict[str, str]:
     base, dots = split_duration(duration, f"bar {i + 1}: ")
     name = {2: "breve", 4: "long"}.get(base) or str(1 / base)
-    return f'dur="{name}"' + (f' dots="{dots}"' if dots else "")
+    return {"dur": name} | ({"dots": str(dots)} if dots else {})
 
 
 def split_duration(duration: Fraction, where: str = "") -> tuple[Fraction, int]:
@@ -268,155 +298,28 @@ def split_duration(duration: Fraction, where: str = "") -> tuple[Fraction, int]:
     raise EngraveError(f"{where}the duration {duration} of a whole note is no single note")
 
 
-def _graces(eid: str, i: int, event: Event) -> str:
+def _add_graces(parent: ET.Element, eid: str, i: int, event: Event) -> None:
     """Grace notes, small before the event; beamed where there are several shorter than 1/4."""
     if event.grace is None:
-        return ""
+        return
     notes = event.grace.notes
     beamed = len(notes) > 1 and all(duration < Fraction(1, 4) for _, duration in notes)
     if event.grace.slash and beamed:
         raise EngraveError(f"bar {i + 1}: a slash through several grace notes is not drawn")
     kind = "unacc" if event.grace.slash else "acc"  # Verovio draws the former with a slash
-    text = "".join(
-        _note(f"{eid}g{n}", note, f'grace="{kind}" {_duration(duration, i)}')
-        for n, (note, duration) in enumerate(notes)
-    )
-    return f"<graceGrp><beam>{text}</beam></graceGrp>" if beamed else f"<graceGrp>{text}</graceGrp>"
+    group = _add(parent, "graceGrp")
+    if beamed:
+        group = _add(group, "beam")
+    for n, (note, duration) in enumerate(notes):
+        _add_note(group, f"{eid}g{n}", note, {"grace": kind} | _duration(duration, i))
 
 
-def _articulations(eid: str, i: int, event: Event) -> str:
-    out = []
+def _articulations(eid: str, i: int, event: Event) -> list[ET.Element]:
+    """The decorations that are a part of the note; raises `EngraveError` for an unknown one."""
+    found = []
     for n, name in enumerate(event.decorations):
-        if name in ARTICULATIONS:
-            out.append(f'<artic xml:id="{eid}d{n}" artic="{ARTICULATIONS[name]}"/>')
-        elif name not in ORNAMENTS:
+        if name not in MARKS:
             raise EngraveError(f"bar {i + 1}: the decoration {name!r} is not drawn")
-    return "".join(out)
-
-
-# ------------------------------------------------------------------ what spans events
-
-
-@dataclass
-class _Spans:
-    """Ties, slurs, lyrics and the marks beside notes, gathered in one walk through the tune."""
-
-    tune: Tune
-    by_bar: dict[int, list[str]] = field(default_factory=dict)
-    verses: dict[str, str] = field(default_factory=dict)
-    clef: str = ""
-
-    def __post_init__(self) -> None:
-        self.clef = self.tune.key.clef
-        walk = places(self.tune)
-        tied: dict[str, list[Tie]] = defaultdict(list)  # by the event where they begin
-        for tie in ties(self.tune):
-            tied[event_id(tie.start)].append(tie)
-        slurred: dict[str, list[Slur]] = defaultdict(list)  # by the event where they end
-        for slur in slurs(self.tune):
-            slurred[event_id(_whole(slur).end)].append(slur)
-        for place in walk:
-            eid = event_id(place)
-            for text in (*_marks(eid, place.event), *map(_tie, tied[eid])):
-                self._add(place.bar, text)
-            for slur in slurred[eid]:
-                start = event_id(slur.start)
-                first = f"{eid}g0" if start == eid else start  # `({g}a)`: from the grace note
-                name = f"{start}s{slur.number}"
-                text = f'<slur xml:id="{name}" startid="#{first}" endid="#{eid}"/>'
-                self._add(slur.start.bar, text)
-        self.verses = dict(_verses([(event_id(place), place.event) for place in walk]))
-
-    def _add(self, bar: int, text: str) -> None:
-        self.by_bar.setdefault(bar, []).append(text)
-
-    def change(self, item: Key | Meter) -> str:
-        """A change of key (with its clef, where that is another one) or meter."""
-        clef = ""
-        if isinstance(item, Key) and item.clef != self.clef:
-            self.clef, clef = item.clef, _clef(item)
-        return clef + _signature(item)
-
-    def controls(self, bar: int) -> list[str]:
-        return self.by_bar.get(bar, [])
-
-
-def _marks(eid: str, event: Event) -> Iterator[str]:
-    """Chord symbol, annotations and the decorations that are no articulation."""
-    if event.chord_symbol:
-        text = escape(event.chord_symbol)
-        yield f'<harm xml:id="{eid}h" place="above" startid="#{eid}">{text}</harm>'
-    for n, text in enumerate(event.annotations):
-        place, words = split_annotation(text)
-        yield f'<dir xml:id="{eid}a{n}" place="{place}" startid="#{eid}">{escape(words)}</dir>'
-    for n, name in enumerate(event.decorations):
-        if name in ORNAMENTS:
-            tag, attributes, words = ORNAMENTS[name]
-            if tag in _PLACED:
-                attributes += f' place="{"below" if tag == "dynam" else "above"}"'
-            yield f'<{tag} xml:id="{eid}d{n}" {attributes} startid="#{eid}">{words}</{tag}>'
-
-
-def split_annotation(text: str) -> tuple[str, str]:
-    """An annotation with its placement mark → (above or below, words)."""
-    if text[:1] in ("^", "_", "<", ">", "@"):
-        return ("below" if text[0] == "_" else "above"), text[1:]
-    return "above", text
-
-
-def event_id(place: Place) -> str:
-    return f"b{place.bar}e{place.index}"
-
-
-def head_id(eid: str, event: Event, n: int) -> str:
-    """The id of the event's n-th note head: a single note is its event."""
-    return eid if len(event.notes) == 1 else f"{eid}n{n}"
-
-
-def _tie(tie: Tie) -> str:
-    """A tie to the same line or space in the next event."""
-    if tie.end is None:
-        raise EngraveError(f"bar {tie.start.bar + 1}: a tie leads to no note of its pitch")
-    eid = event_id(tie.start)
-    start = head_id(eid, tie.start.event, tie.head)
-    end = head_id(event_id(tie.end), tie.end.event, tie.end_head)
-    return f'<tie xml:id="{eid}t{tie.head}" startid="#{start}" endid="#{end}"/>'
-
-
-def _whole(slur: Slur) -> Slur:
-    """The slur, if it can be drawn."""
-    if slur.start is None:
-        raise EngraveError(f"bar {slur.end.bar + 1}: a slur ends that never began")
-    if slur.end is None:
-        raise EngraveError(f"bar {slur.start.bar + 1}: a slur begins that never ends")
-    if slur.start == slur.end and slur.end.event.grace is None:
-        raise EngraveError(f"bar {slur.end.bar + 1}: a slur begins and ends on the same note")
-    return slur
-
-
-def lyric_text(entry: str) -> str:
-    """What is drawn under the note: the syllable without its hyphen, "" where none begins."""
-    return "" if entry in ("_", "-") else entry.removesuffix("-")
-
-
-def _verses(walk: list[tuple[str, Event]]) -> Iterator[tuple[str, str]]:
-    """Lyric syllables by event id; a trailing "-" joins syllables, "_" holds one."""
-    n_verses = max((len(event.lyrics) for _, event in walk), default=0)
-    texts: dict[str, str] = {}
-    for v in range(n_verses):
-        line = [(eid, event.lyrics[v] if v < len(event.lyrics) else "") for eid, event in walk]
-        inside = False
-        for (eid, text), (_, following) in zip(line, [*line[1:], ("", "")], strict=True):
-            if not lyric_text(text):
-                continue
-            joined = text.endswith("-")
-            position = ("m" if inside else "i") if joined else ("t" if inside else "s")
-            held = ' con="u"' if following == "_" and not joined else ""
-            con = ' con="d"' if joined else held
-            words = escape(lyric_text(text))
-            texts[eid] = texts.get(eid, "") + (
-                f'<verse n="{v + 1}"><syl xml:id="{eid}y{v}" wordpos="{position}"{con}>'
-                f"{words}</syl></verse>"
-            )
-            inside = joined
-    yield from texts.items()
+        if MARKS[name].tag == "artic":
+            found.append(ET.Element("artic", {ID: f"{eid}d{n}"} | dict(MARKS[name].attributes)))
+    return found

@@ -6,27 +6,31 @@ engraver, because they need the same size on every page, whatever the size of th
 
 from __future__ import annotations
 
-import functools
 import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
 from xml.sax.saxutils import escape
 
 import resvg_py
-import verovio
 from PIL import Image
 
+from nota_jax.notation.engraving.errors import EngraveError
 from nota_jax.notation.engraving.fonts import FALLBACK_FONT, TextFont, text_font
-from nota_jax.notation.engraving.mei import EngraveError, split_duration
+from nota_jax.notation.engraving.glyphs import (
+    SPACE,
+    TEMPO_BEATS,
+    TEMPO_DOT,
+    UNITS_PER_EM,
+    outline,
+    shape,
+)
+from nota_jax.notation.engraving.mei import split_duration
 from nota_jax.notation.tempo import Tempo
 from nota_jax.notation.tune import Tune
 
 MARGIN = 8.0  # white around everything
 TINT = "#ffe27a"  # behind highlighted bars: light enough for black notes on it
-SVG_UNITS_PER_SPACE = 180.0  # Verovio's SVG units between two staff lines (its default `unit`)
 
 _MIN_STROKE = 22  # SVG units
 _TINT_PLACE = "<!--tint-->"
@@ -42,13 +46,10 @@ _SUBTITLE_SIZES = (10.0, 9.0)
 _SIDE_SIZES = (10.0, 9.0, 8.0)  # composer (right) and tempo (left)
 _LEADING = 1.22  # line distance, of the font size
 _GAP = 3.0  # between header and music
+_TEMPO_SIZE = 1.15  # of the text: a note a little higher than a capital letter
+_TEMPO_GAP = 60  # behind a glyph of the tempo, in its font's units
 
-# Tempo: beat → SMuFL glyph of a small note with its stem.
-_BEAT_GLYPHS = {
-    Fraction(1): "E1D2", Fraction(1, 2): "E1D3", Fraction(1, 4): "E1D5", Fraction(1, 8): "E1D7",
-    Fraction(1, 16): "E1D9",
-}  # fmt: skip
-_DOT_GLYPH = "E1E7"
+_BEAT_GLYPHS = {beat: code for code, beat in TEMPO_BEATS.items()}
 
 
 @dataclass(frozen=True)
@@ -136,35 +137,23 @@ def _tempo(tempo: Tempo, font: TextFont, music_font: str, size: float) -> tuple[
     if tempo.words:
         out.append(_text(tempo.words, x, 0, size, "start"))
         x += font.width(tempo.words + " ", size)
-    scale = size * 1.15 / 1000  # an em of glyph units: a note a little higher than a capital letter
+    scale = size * _TEMPO_SIZE / UNITS_PER_EM
     for beat in tempo.beats:
         base, dots = split_duration(beat, "tempo: ")
         if base not in _BEAT_GLYPHS:
             raise EngraveError(f"the tempo's beat {beat} is not drawn")
-        for glyph in (_BEAT_GLYPHS[base], *[_DOT_GLYPH] * dots):
-            path, advance = _glyph(music_font, glyph)
-            out.append(f'<g class="{glyph}" transform="translate({x:.2f},0) scale({scale:.5f})" '
-                       f'stroke="#000" stroke-width="25">'
-                       f"{path}</g>")  # fmt: skip
-            x += (advance + 60) * scale
+        for glyph in (_BEAT_GLYPHS[base], *[TEMPO_DOT] * dots):
+            out.append(
+                f'<g class="{glyph}" transform="translate({x:.2f},0) scale({scale:.5f})" '
+                f'stroke="#000" stroke-width="25">{outline(music_font, glyph)}</g>'
+            )
+            x += (shape(music_font, glyph).advance + _TEMPO_GAP) * scale
         x += 0.2 * size
     if tempo.rate is not None:
         x += 0.1 * size
         out.append(_text(f"= {tempo.rate}", x, 0, size, "start"))
         x += font.width(f"= {tempo.rate}", size)
     return "".join(out), x
-
-
-@functools.cache
-def _glyph(music_font: str, code: str) -> tuple[str, float]:
-    """A SMuFL glyph's SVG path and advance; from Leipzig where the font does not have it."""
-    data = Path(verovio.__file__).parent / "data"
-    if not (data / music_font / f"{code}.xml").exists():
-        music_font = "Leipzig"
-    path = re.search(r"<path.*/>", (data / music_font / f"{code}.xml").read_text())
-    table = (data / f"{music_font}.xml").read_text()
-    advance = re.search(rf'c="{code}"[^>]*h-a-x="([0-9.]+)"', table)
-    return path[0], float(advance[1])
 
 
 # ------------------------------------------------------------------ one SVG, one PNG
@@ -188,7 +177,7 @@ def compose(verovio_svg: str, header: Header, spacing: float, font: TextFont, si
         r' stroke-width="([0-9]+)"',
         lambda m: f' stroke="#000" stroke-width="{max(int(m[1]), _MIN_STROKE)}"', music,
     )  # fmt: skip
-    scale = spacing / SVG_UNITS_PER_SPACE
+    scale = spacing / SPACE
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'width="{size}" height="{size}" viewBox="0 0 {size} {size}">'

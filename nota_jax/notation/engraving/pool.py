@@ -8,19 +8,20 @@ and do not import the caller's main module, which may well import JAX.
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from multiprocessing.connection import Connection, Pipe, wait
 
-from nota_jax.notation.engraving.engrave import EngraveError, MismatchError, Picture, Style
+from nota_jax.notation.engraving.errors import EngraveError, MismatchError
+from nota_jax.notation.engraving.layout import Picture, Style, engrave_each
 from nota_jax.notation.tune import Tune
 
 Job = tuple[Hashable, Tune, Style, tuple[tuple[int, int] | None, ...]]
 Result = tuple[Picture, ...] | str
+Work = Callable[[Tune, Style, tuple[tuple[int, int] | None, ...]], tuple[Picture, ...]]
 
 CRASHED = "worker crashed"
 TIMED_OUT = "worker timed out"
@@ -42,14 +43,10 @@ class EngravePool:
     Args:
       workers: number of processes.
       timeout: seconds for one job, after which its worker is ended and replaced.
-      work: "module:function" that makes Pictures of (tune, style, highlights); another one only
-        in tests.
+      work: what a worker does with a job, a module's function; another one only in tests.
     """
 
-    def __init__(
-        self, workers: int = 1, *, timeout: float = 30.0,
-        work: str = "nota_jax.notation.engraving.engrave:engrave_each",
-    ):  # fmt: skip
+    def __init__(self, workers: int = 1, *, timeout: float = 30.0, work: Work = engrave_each):
         if workers < 1:
             raise ValueError(f"an EngravePool needs at least one worker, not {workers}")
         self._n_workers, self._timeout, self._work = workers, timeout, work
@@ -127,7 +124,7 @@ class EngravePool:
 class _Worker:
     """An interpreter that engraves, the pipe to it, and the job it has."""
 
-    def __init__(self, work: str):
+    def __init__(self, work: Work):
         self.work = work
         self.job: tuple[int, Hashable] | None = None
         self.deadline = 0.0
@@ -136,14 +133,15 @@ class _Worker:
     def _open(self) -> None:
         self.pipe, theirs = Pipe()
         self.warm = False  # has answered once: its imports are done
-        command = f"import sys; from {__name__} import serve; serve(*sys.argv[1:])"
+        command = f"import sys; from {__name__} import serve; serve(int(sys.argv[1]))"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", command, str(theirs.fileno()), self.work],
+            [sys.executable, "-c", command, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
             process_group=0,  # Ctrl-C is the parent's to handle
         )
+        self.pipe.send(self.work)
         theirs.close()  # or its death would not be seen as the end of the pipe
 
     def restart(self) -> None:
@@ -156,11 +154,10 @@ class _Worker:
         self.process.wait()
 
 
-def serve(descriptor: str, work: str) -> None:
-    """A worker's life: a job in, a picture or a reason out, until the pipe closes."""
-    pipe = Connection(int(descriptor))
-    module, name = work.split(":")
-    draw = getattr(importlib.import_module(module), name)
+def serve(descriptor: int) -> None:
+    """A worker's life: what to do, then a job in, a picture or a reason out, to the pipe's end."""
+    pipe = Connection(descriptor)
+    draw: Work = pipe.recv()
     while True:
         try:
             job = pipe.recv()

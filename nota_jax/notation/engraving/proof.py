@@ -10,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
 
-from nota_jax.notation.engraving.mei import drawn_key, lyric_text, split_annotation, split_clef
+from nota_jax.notation.engraving.errors import MismatchError
+from nota_jax.notation.engraving.mei import drawn_key, split_clef
 from nota_jax.notation.engraving.readback import DrawnBar, DrawnEvent, Head, LaidOut, Sign
-from nota_jax.notation.engraving.svg import MismatchError
+from nota_jax.notation.engraving.spans import lyric_text, split_annotation
 from nota_jax.notation.tune import Event, Item, Key, Meter, Note, Tune
 from nota_jax.notation.walk import Signatures, slurs, split_changes
 

@@ -11,26 +11,30 @@ Lengths are Verovio's SVG units (180 between two staff lines) unless they say pi
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from nota_jax.notation.engraving.bars import meaning, read_bar
+from nota_jax.notation.engraving.curves import attach_curves, attach_voltas
+from nota_jax.notation.engraving.errors import MismatchError
+from nota_jax.notation.engraving.glyphs import SPACE, TEMPO_BEATS
 from nota_jax.notation.engraving.svg import (
-    EVENT_ID,
-    PATH,
-    SPACE,
     TEXT,
     G,
-    MismatchError,
     RawBar,
     RawEvent,
-    meaning,
+    RawHead,
+    Stroke,
+    Text,
+    joined,
     numbers,
-    read_bar,
     texts,
-)  # fmt: skip
+)
 from nota_jax.notation.tempo import Tempo
 from nota_jax.notation.tune import STEPS
 
@@ -105,16 +109,49 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """Verovio's units into pixels of the page."""
+
+    left: float
+    top: float
+    scale: float
+
+    def x(self, x: float) -> float:
+        return self.left + x * self.scale
+
+    def y(self, y: float) -> float:
+        return self.top + y * self.scale
+
+
+@dataclass(frozen=True)
+class HeaderText:
+    """A line of the header, in pixels; `name` is "title", "composer" or "tempo"."""
+
+    name: str
+    number: int  # of the title; 0 for the others
+    line: Text
+
+
+@dataclass(frozen=True)
 class LaidOut:
-    """Everything a page shows."""
+    """Everything a page shows, and where its parts are drawn.
+
+    raw: what `bars` was read from; its places are in Verovio's units, `frame` makes them pixels.
+    staff_spacing: in pixels, measured.  least_distance: between neighbouring heads of a bar, left
+    edge to left edge, in staff spaces.
+    """
 
     titles: tuple[str, ...]
     composer: str
     tempo: Tempo | None
     bars: tuple[DrawnBar, ...]
     places: tuple[Place, ...]
-    staff_spacing: float  # pixels, measured
-    least_distance: float  # between neighbouring heads of a bar, left to left, staff spaces
+    staff_spacing: float
+    least_distance: float
+    header: tuple[HeaderText, ...]
+    raw: tuple[RawBar, ...]
+    bar_lines: tuple[BarLine, ...]
+    frame: Frame
 
 
 # ------------------------------------------------------------------ the page
@@ -130,50 +167,69 @@ def read_page(svg: str) -> LaidOut:
     music = next((g for g in root if g.get("class") == "music"), None)
     if header is None or music is None:
         raise MismatchError("the page has no header or no music")
-    measures: list[RawBar] = []
-    curves: list[tuple[int, ET.Element]] = []
-    voltas: list[tuple[int, ET.Element]] = []
-    n_systems = 0
-    for element in music.iter(G):
-        kind = element.get("class", "")
-        if kind == "system":
-            n_systems += 1
-        elif kind == "measure":
-            measures.append(read_bar(element, n_systems - 1))
-        elif kind.split(" ")[0] in ("tie", "slur"):
-            curves.append((n_systems - 1, element))
-        elif kind == "voltaBracket":
-            voltas.append((n_systems - 1, element))
-    if [measure.number for measure in measures] != list(range(len(measures))):
-        raise MismatchError("bars are missing or out of order")
-    _attach_curves(measures, curves)
-    _attach_voltas(measures, voltas)
-    left, top, scale = numbers(music.get("transform", ""))[:3]
-    clef = _Clef()
-    lines = _read_barlines(measures)
-    bars = [_finish(measure, clef, line) for measure, line in zip(measures, lines, strict=True)]
+    raw = _read_bars(music)
+    frame = Frame(*numbers(music.get("transform", ""))[:3])
+    clef, bar_lines = Clef(), _read_bar_lines(raw)
+    bars = [_finish(bar, clef, line) for bar, line in zip(raw, bar_lines, strict=True)]
+    groups = {name: [g for g in header if g.get("class") == name]
+              for name in ("title", "composer", "tempo")}  # fmt: skip
     return LaidOut(
-        titles=tuple(texts(g) for g in header if g.get("class") == "title"),
-        composer=" ".join(texts(g) for g in header if g.get("class") == "composer"),
-        tempo=next((_tempo(g) for g in header if g.get("class") == "tempo"), None),
+        titles=tuple(joined(texts(g)) for g in groups["title"]),
+        composer=" ".join(joined(texts(g)) for g in groups["composer"]),
+        tempo=next((_tempo(g) for g in groups["tempo"]), None),
         bars=tuple(bars),
-        places=tuple(_place(measure, left, top, scale) for measure in measures),
-        staff_spacing=(measures[0].lines[1] - measures[0].lines[0]) * scale if measures else 0.0,
-        least_distance=_least_distance(measures),
+        places=tuple(_place(bar, frame) for bar in raw),
+        staff_spacing=(raw[0].lines[1] - raw[0].lines[0]) * frame.scale if raw else 0.0,
+        least_distance=_least_distance(raw),
+        header=tuple(
+            HeaderText(name, number, line)
+            for name, drawn in groups.items()
+            for number, group in enumerate(drawn)
+            for line in _header_lines(group)
+        ),
+        raw=tuple(raw),
+        bar_lines=tuple(bar_lines),
+        frame=frame,
     )
 
 
-def _least_distance(measures: list[RawBar]) -> float:
-    pairs = (pair for bar in measures for pair in itertools.pairwise(bar.events))
+def _read_bars(music: ET.Element) -> list[RawBar]:
+    """Every bar of the music, with the curves and brackets that begin or end there."""
+    bars: list[RawBar] = []
+    curves: list[tuple[int, ET.Element]] = []
+    brackets: list[tuple[int, ET.Element]] = []
+    system = -1
+    for element in music.iter(G):
+        kind = element.get("class", "")
+        if kind == "system":
+            system += 1
+        elif kind == "measure":
+            bars.append(read_bar(element, system))
+        elif kind.split(" ")[0] in ("tie", "slur"):
+            curves.append((system, element))
+        elif kind == "voltaBracket":
+            brackets.append((system, element))
+    if [bar.number for bar in bars] != list(range(len(bars))):
+        raise MismatchError("bars are missing or out of order")
+    attach_curves(bars, curves)
+    attach_voltas(bars, brackets)
+    return bars
+
+
+def _least_distance(bars: list[RawBar]) -> float:
+    pairs = (pair for bar in bars for pair in itertools.pairwise(bar.events))
     return min((b.x - a.x for a, b in pairs), default=float("inf")) / SPACE
 
 
-_BEATS = {"E1D2": Fraction(1), "E1D3": Fraction(1, 2), "E1D5": Fraction(1, 4),
-          "E1D7": Fraction(1, 8), "E1D9": Fraction(1, 16)}  # fmt: skip
+def _header_lines(group: ET.Element) -> list[Text]:
+    """The group's lines of text where they stand on the page."""
+    dx, dy = numbers(group.get("transform", "0 0"))[:2]
+    return [dataclasses.replace(line, x=line.x + dx, y=line.y + dy) for line in texts(group)]
 
 
 def _tempo(element: ET.Element) -> Tempo:
-    words, rate, beats = "", None, []
+    words, rate = "", None
+    beats: list[tuple[Fraction, int]] = []  # undotted value and number of dots
     for child in element:
         code = child.get("class", "")
         if child.tag == TEXT:
@@ -182,79 +238,11 @@ def _tempo(element: ET.Element) -> Tempo:
                 rate = int(match[1])
             else:
                 words = text
-        elif code in _BEATS:
-            beats.append([_BEATS[code], Fraction(1)])
+        elif code in TEMPO_BEATS:
+            beats.append((TEMPO_BEATS[code], 0))
         elif beats:  # a dot
-            beats[-1][1] += beats[-1][1] / 2 if beats[-1][1] == 1 else Fraction(1, 4)
-    return Tempo(words, tuple(base * dots for base, dots in beats), rate)
-
-
-# ------------------------------------------------------------------ curves and brackets
-
-
-def _attach_curves(measures: list[RawBar], curves: list[tuple[int, ET.Element]]) -> None:
-    """Ties and slurs to the notes that their ends are nearest to."""
-    segments: dict[str, list[tuple[int, list[float]]]] = {}
-    kinds: dict[str, str] = {}
-    for system, element in curves:
-        classes = element.get("class", "").split(" ")
-        name = element.get("id") or next(c[3:] for c in classes if c.startswith("id-"))
-        kinds.setdefault(name, classes[0])
-        for path in element.iter(PATH):
-            segments.setdefault(name, []).append((system, numbers(path.get("d", ""))))
-    rows: dict[int, list[tuple[float, RawBar, RawEvent]]] = {}  # x of every head or rest, by system
-    for measure in measures:
-        rows.setdefault(measure.system, []).extend(
-            (drawn.x, measure, event)
-            for event in measure.events
-            for drawn in (event, *event.graces)
-        )
-    for name, parts in segments.items():
-        (first, start), (last, end) = parts[0], parts[-1]
-        (x0, y0), (x1, y1) = start[:2], end[6:8]
-        match = EVENT_ID.fullmatch(name)
-        if match is None:
-            raise MismatchError(f"a {kinds[name]} that belongs to nothing")
-        measure = measures[int(match[1])]
-        if int(match[2]) >= len(measure.events):
-            raise MismatchError(f"bar {measure.number + 1}: a {kinds[name]} whose note is missing")
-        if kinds[name] == "slur":
-            begin, stop = _reached(rows[first], x0), _reached(rows[last], x1 + SPACE / 4)
-            begin[2].slurs.append((stop[1].number, stop[2].number))
-            continue
-        event = measure.events[int(match[2])]
-        for note in (n for n in event.notes if n.index == int(match[4])):
-            near = 0 <= x0 - note.x <= 3 * SPACE and abs(y0 - note.y) <= 1.3 * SPACE
-            note.tie = near and measure.system == first
-            if note.tie:
-                targets = [(m, n) for _, m, e in rows[last] for n in e.notes
-                           if (m.number, e.number) > (measure.number, event.number)]  # fmt: skip
-                note.tie = any(
-                    abs((n.y - m.lines[4]) - (note.y - measure.lines[4])) < SPACE / 4
-                    and abs(n.y - y1) <= 1.3 * SPACE
-                    and -SPACE <= n.x - x1 <= 3 * SPACE
-                    for m, n in targets
-                )
-
-
-def _reached(row: list[tuple[float, RawBar, RawEvent]], x: float) -> tuple[float, RawBar, RawEvent]:
-    """The note or rest at which a slur's end stands: the last one that begins before x."""
-    before = (place for place in row if place[0] <= x)
-    return max(before, key=lambda place: place[0], default=row[0])
-
-
-def _attach_voltas(measures: list[RawBar], voltas: list[tuple[int, ET.Element]]) -> None:
-    """Each bracket to the bars under it; on a further system its text stands in parentheses."""
-    for system, bracket in voltas:
-        text = texts(bracket)
-        lines = [numbers(p.get("d", "")) for p in bracket if p.tag == PATH]
-        spans = [(n[0], n[2]) for n in lines if abs(n[1] - n[3]) < 1]
-        begins = not (text.startswith("(") and text.endswith(")"))
-        for measure in measures:
-            middle = (measure.left + measure.right) / 2
-            if measure.system == system and any(a < middle < b for a, b in spans):
-                measure.volta, measure.volta_start = text.strip("()"), begins
-                begins = False
+            beats[-1] = (beats[-1][0], beats[-1][1] + 1)
+    return Tempo(words, tuple(base * (2 - Fraction(1, 2**dots)) for base, dots in beats), rate)
 
 
 # ------------------------------------------------------------------ one bar, read
@@ -265,49 +253,98 @@ _CLEF_POSITION = {"G": 32, "F": 24, "C": 28}
 
 
 @dataclass
-class _Clef:
-    """The staff position of the lowest line under the clef in force."""
+class Clef:
+    """The clef in force, by the staff position of the lowest line under it (E4 at first)."""
 
     lowest: int = 30
 
     def change(self, shape: str, line: int, octave: int) -> None:
         self.lowest = _CLEF_POSITION[shape] - 2 * (line - 1) + 7 * octave
 
-    def position(self, y: float, measure: RawBar) -> int:
-        steps = (measure.lines[4] - y) / (SPACE / 2)
-        if abs(steps - round(steps)) > 0.2:
-            raise MismatchError(
-                f"bar {measure.number + 1}: a head neither on a line nor in a space"
-            )
-        return self.lowest + round(steps)
+    def position(self, y: float, bar: RawBar) -> int:
+        return self.lowest + height(y, bar)
 
 
-def _finish(measure: RawBar, clef: _Clef, lines: tuple[bool, str]) -> DrawnBar:
+def height(y: float, bar: RawBar) -> int:
+    """Staff positions above the lowest line."""
+    steps = (bar.lines[4] - y) / (SPACE / 2)
+    if abs(steps - round(steps)) > 0.2:
+        raise MismatchError(f"bar {bar.number + 1}: a head neither on a line nor in a space")
+    return round(steps)
+
+
+def in_pitch_order(heads: Iterable[RawHead]) -> list[RawHead]:
+    """From the lowest head to the highest; of two at one height, the first in the chord."""
+    return sorted(heads, key=lambda head: (-head.y, head.index))
+
+
+def _finish(bar: RawBar, clef: Clef, line: BarLine) -> DrawnBar:
     """Raw places into notation, in reading order."""
-    last = max((event.x for event in measure.events), default=measure.left)
-    edge = min((x for x, _ in measure.strokes if x > last), default=measure.right)
+    last = max((event.x for event in bar.events), default=bar.left)
+    edge = min((stroke.x for stroke in bar.strokes if stroke.x > last), default=bar.right)
     items: list[Sign | DrawnEvent] = []
     courtesies: list[Sign] = []
     groups: dict[int, int] = {}
     tuplets: dict[int, int] = {}
-    everything = [(e.x, "event", e) for e in measure.events] + measure.signs
-    for x, kind, value in sorted(everything, key=lambda item: item[0]):
-        if kind == "event":
-            items.append(_read_event(value, measure, clef, groups, tuplets))
+    for part in sorted([*bar.events, *bar.signs], key=lambda part: part.x):
+        if isinstance(part, RawEvent):
+            items.append(_read_event(part, bar, clef, groups, tuplets))
             continue
-        if kind == "clef":
+        value = part.value
+        if part.kind == "clef":
             clef.change(*value)
-        elif kind == "key":
-            value = tuple((STEPS[clef.position(y, measure) % 7], alter) for alter, y in value)
-        (courtesies if x > edge else items).append((kind, value))
+        elif part.kind == "key":
+            value = tuple((STEPS[clef.position(y, bar) % 7], alter) for alter, y in value)
+        (courtesies if part.x > edge else items).append((part.kind, value))
     return DrawnBar(
-        items=tuple(items), courtesies=tuple(courtesies),
-        repeat_start=lines[0], barline=lines[1],
-        volta=measure.volta, volta_start=measure.volta_start,
-    )  # fmt: skip
+        items=tuple(items),
+        courtesies=tuple(courtesies),
+        repeat_start=line.starts_repeat,
+        barline=line.closes,
+        volta=bar.volta,
+        volta_start=bar.volta_start,
+    )
 
 
-_BARLINES = {
+def _read_event(
+    event: RawEvent, bar: RawBar, clef: Clef, groups: dict[int, int], tuplets: dict[int, int]
+) -> DrawnEvent:
+    """An event under the clef; beams and tuplets are numbered as they come in the bar."""
+
+    def heads(part: RawEvent) -> tuple[Head, ...]:
+        return tuple(
+            Head(clef.position(head.y, bar), head.accidental, head.tie)
+            for head in in_pitch_order(part.notes)
+        )
+
+    group = None if event.group is None else groups.setdefault(event.group, len(groups))
+    tuplet = None
+    if event.tuplet is not None:
+        number = tuplets.setdefault(event.tuplet.key, len(tuplets))
+        tuplet = (number, event.tuplet.figure)
+    return DrawnEvent(
+        heads=heads(event),
+        duration=event.duration,
+        group=group,
+        tuplet=tuplet,
+        graces=tuple((head, grace.duration) for grace in event.graces for head in heads(grace)),
+        slash=any(grace.slash for grace in event.graces),
+        marks=tuple(sorted((mark.kind, mark.text) for mark in event.marks)),
+        slurs=tuple(sorted(event.slurs)),
+    )
+
+
+def _place(bar: RawBar, frame: Frame) -> Place:
+    ys = [*bar.ys, bar.lines[0], bar.lines[4]]
+    box = (frame.x(bar.left), frame.y(bar.lines[0]), frame.x(bar.right), frame.y(bar.lines[4]))
+    return Place(bar.system, box, (frame.y(min(ys) - SPACE), frame.y(max(ys) + SPACE)))
+
+
+# ------------------------------------------------------------------ bar lines
+
+
+# The strokes of a sign from left to right → its meaning.
+_BAR_LINES = {
     "": "", "thin": "|", "thin thin": "||", "thin thick": "|]", "dot thin thick": ":|",
     "thick thin dot": "|:", "dot thin thick thin dot": "::",
     "dot thin thick thick thin dot": "::", "thin thin thick thin dot": "|||:",
@@ -315,62 +352,52 @@ _BARLINES = {
 }  # fmt: skip
 
 
-def _read_barlines(measures: list[RawBar]) -> list[tuple[bool, str]]:
-    """For every bar: whether a repeat starts at its left, and what closes it.
+@dataclass(frozen=True)
+class BarLine:
+    """The bar line at a bar's right, as one sign with the left one of the next bar.
 
-    Between two bars of a system the strokes of both sides make one sign.
+    starts_repeat: a repeat begins at the bar's left.
+    closes: what the sign means for this bar ("|:" closes it with "|").
+    opening: the sign at the bar's left where it begins a system; sign: the one at its right.
     """
+
+    starts_repeat: bool
+    closes: str
+    opening: tuple[str, tuple[Stroke, ...]]
+    sign: tuple[str, tuple[Stroke, ...]]
+
+
+def _read_bar_lines(bars: list[RawBar]) -> list[BarLine]:
+    """The bar line of every bar: between two of a system the strokes of both make one sign."""
     sides = []
-    for measure in measures:
-        first = min((event.x for event in measure.events), default=measure.right)
-        strokes = sorted(set(measure.strokes))  # a repeat's two dots share their x
-        sides.append([[kind for x, kind in strokes if x < first],
-                      [kind for x, kind in strokes if x >= first]])  # fmt: skip
-    read = [[False, ""] for _ in measures]
-    for i, (measure, (opening, closing)) in enumerate(zip(measures, sides, strict=True)):
-        if i == 0 or measures[i - 1].system != measure.system:
-            sign = meaning(_BARLINES, " ".join(opening), measure)
-            if sign not in ("", "|:"):
-                raise MismatchError(f"bar {i + 1}: the bar line {sign!r} at the start of a system")
-            read[i][0] = sign == "|:"
-        here = closing
-        if i + 1 < len(measures) and measures[i + 1].system == measure.system:
-            here = closing + sides[i + 1][0]
-        sign = meaning(_BARLINES, " ".join(here), measure)
-        if sign.endswith(":") and i + 1 < len(measures):
-            read[i + 1][0] = True
-            sign = {"|:": "|", "::": ":|"}.get(sign, sign[:2])
-        read[i][1] = sign
-    return [(start, sign) for start, sign in read]
+    for bar in bars:
+        first = min((event.x for event in bar.events), default=bar.right)
+        strokes = sorted(bar.strokes, key=lambda stroke: (stroke.x, stroke.kind))
+        sides.append(([stroke for stroke in strokes if stroke.x < first],
+                      [stroke for stroke in strokes if stroke.x >= first]))  # fmt: skip
+    lines, started = [], False
+    for i, (bar, (left, right)) in enumerate(zip(bars, sides, strict=True)):
+        opening = ""
+        if begins_system := i == 0 or bars[i - 1].system != bar.system:
+            opening = _bar_line(left, bar)
+            if opening not in ("", "|:"):
+                raise MismatchError(
+                    f"bar {i + 1}: the bar line {opening!r} at the start of a system"
+                )
+            started = started or opening == "|:"
+        starts_repeat, started = started, False
+        if i + 1 < len(bars) and bars[i + 1].system == bar.system:
+            right = right + sides[i + 1][0]
+        sign = closes = _bar_line(right, bar)
+        if sign.endswith(":") and i + 1 < len(bars):
+            started = True
+            closes = {"|:": "|", "::": ":|"}.get(sign, sign[:2])
+        opened = (opening, tuple(left) if begins_system else ())
+        lines.append(BarLine(starts_repeat, closes, opened, (sign, tuple(right))))
+    return lines
 
 
-def _read_event(
-    event: RawEvent, measure: RawBar, clef: _Clef, groups: dict[int, int], tuplets: dict[int, int]
-) -> DrawnEvent:
-    def heads(e: RawEvent) -> tuple[Head, ...]:
-        return tuple(
-            Head(clef.position(note.y, measure), note.accidental, note.tie)
-            for note in sorted(e.notes, key=lambda note: (-note.y, note.index))
-        )
-
-    group = None if event.group is None else groups.setdefault(event.group, len(groups))
-    tuplet = None
-    if event.tuplet is not None:
-        number, figure = event.tuplet
-        tuplet = (tuplets.setdefault(number, len(tuplets)), figure)
-    return DrawnEvent(
-        heads=heads(event), duration=event.duration, group=group, tuplet=tuplet,
-        graces=tuple((head, grace.duration) for grace in event.graces for head in heads(grace)),
-        slash=any(grace.slash for grace in event.graces),
-        marks=tuple(sorted(event.marks)), slurs=tuple(sorted(event.slurs)),
-    )  # fmt: skip
-
-
-def _place(measure: RawBar, left: float, top: float, scale: float) -> Place:
-    ys = [*measure.ys, measure.lines[0], measure.lines[4]]
-    return Place(
-        measure.system,
-        (left + measure.left * scale, top + measure.lines[0] * scale,
-         left + measure.right * scale, top + measure.lines[4] * scale),
-        (top + (min(ys) - SPACE) * scale, top + (max(ys) + SPACE) * scale),
-    )  # fmt: skip
+def _bar_line(strokes: list[Stroke], bar: RawBar) -> str:
+    """What strokes mean; a repeat's two dots stand at the same x and count once."""
+    kinds = dict.fromkeys((stroke.x, stroke.kind) for stroke in strokes)
+    return meaning(_BAR_LINES, " ".join(kind for _, kind in kinds), bar)

@@ -6,13 +6,8 @@ from fractions import Fraction
 import pytest
 
 from nota_jax.notation.abc import parse
-from nota_jax.notation.engraving.mei import (
-    EngraveError,
-    drawn_key,
-    split_clef,
-    split_duration,
-    to_mei,
-)
+from nota_jax.notation.engraving.errors import EngraveError
+from nota_jax.notation.engraving.mei import drawn_key, split_clef, split_duration, to_mei
 from nota_jax.notation.tune import Bar, Event, Key, Note, Tune
 
 MEI = "{http://www.music-encoding.org/ns/mei}"

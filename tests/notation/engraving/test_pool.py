@@ -12,7 +12,7 @@ import pytest
 
 from nota_jax.notation.abc import parse
 from nota_jax.notation.engraving import pool as pool_module
-from nota_jax.notation.engraving.engrave import Picture, Style, engrave, engrave_each
+from nota_jax.notation.engraving.layout import Picture, Style, engrave, engrave_each
 from nota_jax.notation.engraving.pool import CRASHED, TIMED_OUT, EngravePool
 
 ROOT = Path(__file__).parents[2]
@@ -35,9 +35,6 @@ def fragile(tune, style, highlights):
     return engrave_each(tune, style, highlights)
 
 
-FRAGILE = f"{__name__}:fragile"
-
-
 def jobs(titles):
     for n, title in enumerate(titles):
         music = parse(f"X:1\nT:{title}\nM:4/4\nL:1/8\nK:C\nC2 D2 E2 F2 |]\n")
@@ -58,7 +55,7 @@ def test_results_are_those_of_one_process_and_in_order():
 
 def test_a_crash_costs_one_tune_and_the_pool_goes_on():
     titles = ["one", "segfault", "two", "abort", "segfault", "three"]
-    with EngravePool(2, work=FRAGILE) as pool:
+    with EngravePool(2, work=fragile) as pool:
         results = dict(pool.map(jobs(titles)))
         crashed = [n for n in range(6) if results[n] == CRASHED]
         assert crashed == [1, 3, 4]
@@ -69,14 +66,14 @@ def test_a_crash_costs_one_tune_and_the_pool_goes_on():
 
 def test_a_tune_that_takes_too_long_is_given_up(monkeypatch):
     monkeypatch.setattr(pool_module, "_START_SECONDS", 30.0)
-    with EngravePool(1, timeout=3.0, work=FRAGILE) as pool:
+    with EngravePool(1, timeout=3.0, work=fragile) as pool:
         results = list(pool.map(jobs(["one", "hang", "two"])))
     assert [type(r) is tuple or r for _, r in results] == [True, TIMED_OUT, True]
 
 
 def test_reasons_are_told_and_a_bug_costs_one_tune():
     long = parse("X:1\nT:t\nM:4/4\nL:1/8\nK:C\n" + "CDEF GABc|" * 100 + "\n")
-    with EngravePool(1, work=FRAGILE) as pool:
+    with EngravePool(1, work=fragile) as pool:
         results = list(pool.map([*jobs(["bug"]), (1, long, Style(), (None,))]))
     assert results[0] == (0, "unexpected KeyError: 'a bug'")
     assert results[1][1].startswith("EngraveError: too long for one legible page")
@@ -113,7 +110,7 @@ def test_a_pool_needs_workers_and_its_with_block():
 
 def test_workers_do_not_import_jax():
     code = (
-        "import sys, nota_jax.notation.engraving.pool, nota_jax.notation.engraving.engrave\n"
+        "import sys, nota_jax.notation.engraving.pool, nota_jax.notation.engraving.layout\n"
         "assert 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -127,7 +124,7 @@ def test_ctrl_c_ends_the_workers_and_says_nothing_of_them(tmp_path):
             import itertools, sys
             sys.path[:0] = [{str(ROOT)!r}]
             from nota_jax.notation.abc import parse
-            from nota_jax.notation.engraving.engrave import Style
+            from nota_jax.notation.engraving.layout import Style
             from nota_jax.notation.engraving.pool import EngravePool
             tune = parse("X:1\\nT:t\\nM:4/4\\nL:1/8\\nK:C\\nC2 D2 E2 F2 |]\\n")
             try:

@@ -6,14 +6,10 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from nota_jax.notation.abc import parse
-from nota_jax.notation.engraving import engrave as engraver
-from nota_jax.notation.engraving.engrave import (
-    MUSIC_FONTS,
-    TEST_MUSIC_FONT,
-    MismatchError,
-    Style,
-    pages,
-)
+from nota_jax.notation.engraving import layout
+from nota_jax.notation.engraving.errors import MismatchError
+from nota_jax.notation.engraving.fonts import MUSIC_FONTS, TEST_MUSIC_FONT
+from nota_jax.notation.engraving.layout import Style, pages
 from nota_jax.notation.engraving.mei import to_mei
 from nota_jax.notation.engraving.proof import proof
 from nota_jax.notation.engraving.readback import read_page
@@ -160,14 +156,14 @@ def test_every_single_head_and_rest_counts(page):
 @pytest.mark.parametrize(
     ("pattern", "replacement"),
     [
-        (r'<note xml:id="b1e1"[^>]*></note>', ""),
+        (r'<note xml:id="b1e1"[^>]*/>', ""),
         (r'(id="b1e0" pname=")d', r"\1e"),
         (r'(id="b1e0" pname="d" oct=")4', r"\g<1>5"),
         (r'(id="b4e1"[^>]*dur=")4', r"\g<1>2"),
         (r'<accid xml:id="b1e3x"[^>]*/>', ""),
         (r'<keySig sig="2s"', '<keySig sig="3s"'),
         (r'<keySig sig="1s"', '<keySig sig="1f"'),
-        (r'<keySig sig="1s"/>', ""),
+        (r'<keySig sig="1s" />', ""),
         (r'count="6"', 'count="9"'),
         (r'sym="cut"', 'sym="common"'),
         (r"</?ending[^>]*>", ""),
@@ -190,7 +186,7 @@ def test_damage_to_the_mei_is_told(monkeypatch, pattern, replacement):
         assert n
         return text
 
-    monkeypatch.setattr(engraver, "to_mei", damaged)
+    monkeypatch.setattr(layout, "to_mei", damaged)
     with pytest.raises(MismatchError):
         proof(TUNE, read_page(next(pages(TUNE))))
 

@@ -8,17 +8,16 @@ import pytest
 from PIL import Image
 
 from nota_jax.notation.abc import parse
-from nota_jax.notation.engraving.engrave import (
-    MIN_STAFF_SPACING,
+from nota_jax.notation.engraving.errors import EngraveError
+from nota_jax.notation.engraving.fonts import (
     MUSIC_FONTS,
     TEST_MUSIC_FONT,
     TEST_TEXT_FONT,
     TEXT_FONTS,
-    EngraveError,
-    Style,
-    engrave,
-)  # fmt: skip
-from nota_jax.notation.engraving.page import MARGIN, TINT
+    text_font,
+)
+from nota_jax.notation.engraving.layout import MIN_STAFF_SPACING, Style, engrave, pages
+from nota_jax.notation.engraving.page import MARGIN, TINT, rasterise
 
 
 def tune_of(n_bars: int, title: str = "A Tune", composer: str = "A. Composer"):
@@ -67,6 +66,15 @@ def test_staves_shrink_until_the_tune_fits_and_no_further_than_legible():
 def test_a_tune_too_long_for_one_page_is_refused():
     with pytest.raises(EngraveError, match="too long for one legible page"):
         engrave(tune_of(60))
+
+
+def test_what_one_layout_draws_over_the_edge_another_one_may_not():
+    bars = "GABc dedB | " * 3 + 'G2 A2 B2 "to the second strain at pleasure"c2'
+    tune = parse(f"X:1\nT:t\nM:4/4\nL:1/8\nK:G\n{bars} |]\n")
+    best = next(pages(tune))
+    with pytest.raises(EngraveError, match="over the edge"):
+        rasterise(best, text_font(Style().text_font), Style().size, colour=False)
+    engrave(tune)
 
 
 def test_line_breaks_of_the_layout_are_returned():
