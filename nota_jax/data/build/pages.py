@@ -16,13 +16,13 @@ from nota_jax.data.build import phrasings, questions
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.records import Page
 from nota_jax.notation import abc
-from nota_jax.notation.engraving.layout import Picture, Style
 from nota_jax.notation.engraving.fonts import (
     MUSIC_FONTS,
     TEST_MUSIC_FONT,
     TEST_TEXT_FONT,
     TEXT_FONTS,
 )
+from nota_jax.notation.engraving.layout import Picture, Style
 from nota_jax.notation.theory.facts import facts, melody_hash
 from nota_jax.notation.transpose import UNISON, transpose, transpositions
 from nota_jax.notation.tune import Tune
