@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ MUSIC_FONTS = ("Leipzig", "Bravura", "Gootville", "Leland")
 TEST_MUSIC_FONT = "Petaluma"  # never drawn for training: the style-shift test
 TEXT_FONTS = ("DejaVu Serif", "DejaVu Sans", "Source Serif Pro", "Source Sans Pro", "Caladea")
 TEST_TEXT_FONT = "Lato"  # as above
+
+# Left, top, right, bottom.
+Box = tuple[float, float, float, float]
 
 # Family → package, folder in it, files (regular, bold, italic).
 _FILES = {
@@ -52,6 +56,28 @@ class TextFont:
     def width(self, text: str, size: float, weight: int = 0) -> float:
         """Advance of `text`, in the unit of `size`; weight 0 is regular, 1 bold, 2 italic."""
         return _face(self.files[weight]).getlength(text) * size / _MEASURE_SIZE
+
+    def letters(self, text: str, size: float, weight: int = 0) -> list[tuple[str, Box]]:
+        """Every letter but spaces and its ink's box, from where the text begins on its baseline.
+
+        A character that the family lacks is the fallback's, as the rasteriser has it.
+        """
+        found, start = [], 0.0
+        has = _characters(self.files[weight])
+        for drawn, run in itertools.groupby(text, key=lambda c: c.isspace() or ord(c) in has):
+            part = "".join(run)
+            face = _face(self.files[weight] if drawn else text_font(FALLBACK_FONT).files[0])
+            for i, letter in enumerate(part):
+                if not letter.isspace():
+                    # Less its own advance, and not up to the letter before: the kerning between
+                    # the two stands before this one.
+                    x = start + face.getlength(part[: i + 1]) - face.getlength(letter)
+                    left, top, right, bottom = face.getbbox(letter, anchor="ls")
+                    scale = size / _MEASURE_SIZE
+                    box = ((x + left) * scale, top * scale, (x + right) * scale, bottom * scale)
+                    found.append((letter, box))
+            start += face.getlength(part)
+        return found
 
     def missing(self, text: str) -> str:
         """Characters of `text` that neither this family nor the fallback (DejaVu Sans) draws."""

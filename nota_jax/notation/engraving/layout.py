@@ -7,6 +7,7 @@ spaces wide that it fills the square.  Shorter tunes leave white below; music be
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import verovio
 
 from nota_jax.errors import UserError
-from nota_jax.notation.engraving import page
+from nota_jax.notation.engraving import boxes, page
 from nota_jax.notation.engraving.errors import EngraveError, MismatchError
 from nota_jax.notation.engraving.fonts import (
     MUSIC_FONTS,
@@ -87,6 +88,7 @@ class Picture:
     staff_spacing: pixels between staff lines as drawn.
     highlight: (first, last) bar under the tinted box, counted from 0, or None.
     bar_boxes: (left, top, right, bottom) of every bar's staff, in pixels.
+    symbols: what is drawn where (`boxes.unpack` reads it).
     """
 
     png: bytes
@@ -94,6 +96,7 @@ class Picture:
     staff_spacing: float
     highlight: tuple[int, int] | None
     bar_boxes: tuple[Box, ...]
+    symbols: bytes
 
 
 def engrave(
@@ -138,10 +141,16 @@ def _pictures(
     breaks = proof(tune, laid_out)
     if laid_out.least_distance < _MIN_DISTANCE:
         raise EngraveError("too many notes for one legible page: heads overlap")
-    boxes = tuple(place.box for place in laid_out.places)
-    spacing, broken = round(laid_out.staff_spacing, 3), with_line_breaks(tune, breaks)
+    plain = Picture(
+        png=b"",
+        tune=with_line_breaks(tune, breaks),
+        staff_spacing=round(laid_out.staff_spacing, 3),
+        highlight=None,
+        bar_boxes=tuple(place.box for place in laid_out.places),
+        symbols=boxes.pack(boxes.symbols(laid_out, text_font(style.text_font), style.music_font)),
+    )
     return tuple(
-        Picture(_png(svg, laid_out, style, highlight), broken, spacing, highlight, boxes)
+        dataclasses.replace(plain, png=_png(svg, laid_out, style, highlight), highlight=highlight)
         for highlight in highlights
     )
 
@@ -206,9 +215,9 @@ def _layouts(tune: Tune, style: Style, header_height: float) -> Iterator[tuple[s
 
 def _highlight_boxes(laid_out: LaidOut, first: int, last: int) -> list[Box]:
     """One box for every system that bars first … last touch, high enough for all their notes."""
-    boxes, marked = [], laid_out.places[first : last + 1]
+    drawn, marked = [], laid_out.places[first : last + 1]
     for system in sorted({place.system for place in marked}):
         row = [place for place in marked if place.system == system]
         ys = [y for place in row for y in place.extent]
-        boxes.append((row[0].box[0], min(ys), row[-1].box[2], max(ys)))
-    return boxes
+        drawn.append((row[0].box[0], min(ys), row[-1].box[2], max(ys)))
+    return drawn

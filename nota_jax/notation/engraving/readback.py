@@ -15,21 +15,22 @@ import dataclasses
 import itertools
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from nota_jax.notation.engraving.bars import meaning, read_bar
+from nota_jax.notation.engraving.barlines import BarLine, read_bar_lines
+from nota_jax.notation.engraving.bars import read_bar
 from nota_jax.notation.engraving.curves import attach_curves, attach_voltas
 from nota_jax.notation.engraving.errors import MismatchError
 from nota_jax.notation.engraving.glyphs import SPACE, TEMPO_BEATS
 from nota_jax.notation.engraving.svg import (
     TEXT,
     G,
+    Glyph,
     RawBar,
     RawEvent,
     RawHead,
-    Stroke,
     Text,
     joined,
     numbers,
@@ -124,12 +125,15 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class HeaderText:
-    """A line of the header, in pixels; `name` is "title", "composer" or "tempo"."""
+class HeaderPart:
+    """A line of the header's text or a glyph of its tempo, in pixels.
+
+    name: "title", "composer" or "tempo"; number: of the title, 0 for the others.
+    """
 
     name: str
-    number: int  # of the title; 0 for the others
-    line: Text
+    number: int
+    drawn: Text | Glyph
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ class LaidOut:
     places: tuple[Place, ...]
     staff_spacing: float
     least_distance: float
-    header: tuple[HeaderText, ...]
+    header: tuple[HeaderPart, ...]
     raw: tuple[RawBar, ...]
     bar_lines: tuple[BarLine, ...]
     frame: Frame
@@ -169,7 +173,7 @@ def read_page(svg: str) -> LaidOut:
         raise MismatchError("the page has no header or no music")
     raw = _read_bars(music)
     frame = Frame(*numbers(music.get("transform", ""))[:3])
-    clef, bar_lines = Clef(), _read_bar_lines(raw)
+    clef, bar_lines = Clef(), read_bar_lines(raw)
     bars = [_finish(bar, clef, line) for bar, line in zip(raw, bar_lines, strict=True)]
     groups = {name: [g for g in header if g.get("class") == name]
               for name in ("title", "composer", "tempo")}  # fmt: skip
@@ -182,10 +186,10 @@ def read_page(svg: str) -> LaidOut:
         staff_spacing=(raw[0].lines[1] - raw[0].lines[0]) * frame.scale if raw else 0.0,
         least_distance=_least_distance(raw),
         header=tuple(
-            HeaderText(name, number, line)
+            HeaderPart(name, number, part)
             for name, drawn in groups.items()
             for number, group in enumerate(drawn)
-            for line in _header_lines(group)
+            for part in _header_parts(group)
         ),
         raw=tuple(raw),
         bar_lines=tuple(bar_lines),
@@ -221,10 +225,15 @@ def _least_distance(bars: list[RawBar]) -> float:
     return min((b.x - a.x for a, b in pairs), default=float("inf")) / SPACE
 
 
-def _header_lines(group: ET.Element) -> list[Text]:
-    """The group's lines of text where they stand on the page."""
+def _header_parts(group: ET.Element) -> Iterator[Text | Glyph]:
+    """The lines of text in a group of the header, and the notes of a tempo."""
     dx, dy = numbers(group.get("transform", "0 0"))[:2]
-    return [dataclasses.replace(line, x=line.x + dx, y=line.y + dy) for line in texts(group)]
+    for line in texts(group):
+        yield dataclasses.replace(line, x=line.x + dx, y=line.y + dy)
+    for child in group:
+        if child.tag == G:
+            x, y, scale = numbers(child.get("transform", ""))
+            yield Glyph(child.get("class", ""), x + dx, y + dy, scale)
 
 
 def _tempo(element: ET.Element) -> Tempo:
@@ -338,66 +347,3 @@ def _place(bar: RawBar, frame: Frame) -> Place:
     ys = [*bar.ys, bar.lines[0], bar.lines[4]]
     box = (frame.x(bar.left), frame.y(bar.lines[0]), frame.x(bar.right), frame.y(bar.lines[4]))
     return Place(bar.system, box, (frame.y(min(ys) - SPACE), frame.y(max(ys) + SPACE)))
-
-
-# ------------------------------------------------------------------ bar lines
-
-
-# The strokes of a sign from left to right → its meaning.
-_BAR_LINES = {
-    "": "", "thin": "|", "thin thin": "||", "thin thick": "|]", "dot thin thick": ":|",
-    "thick thin dot": "|:", "dot thin thick thin dot": "::",
-    "dot thin thick thick thin dot": "::", "thin thin thick thin dot": "|||:",
-    "thin thick thick thin dot": "|]|:",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class BarLine:
-    """The bar line at a bar's right, as one sign with the left one of the next bar.
-
-    starts_repeat: a repeat begins at the bar's left.
-    closes: what the sign means for this bar ("|:" closes it with "|").
-    opening: the sign at the bar's left where it begins a system; sign: the one at its right.
-    """
-
-    starts_repeat: bool
-    closes: str
-    opening: tuple[str, tuple[Stroke, ...]]
-    sign: tuple[str, tuple[Stroke, ...]]
-
-
-def _read_bar_lines(bars: list[RawBar]) -> list[BarLine]:
-    """The bar line of every bar: between two of a system the strokes of both make one sign."""
-    sides = []
-    for bar in bars:
-        first = min((event.x for event in bar.events), default=bar.right)
-        strokes = sorted(bar.strokes, key=lambda stroke: (stroke.x, stroke.kind))
-        sides.append(([stroke for stroke in strokes if stroke.x < first],
-                      [stroke for stroke in strokes if stroke.x >= first]))  # fmt: skip
-    lines, started = [], False
-    for i, (bar, (left, right)) in enumerate(zip(bars, sides, strict=True)):
-        opening = ""
-        if begins_system := i == 0 or bars[i - 1].system != bar.system:
-            opening = _bar_line(left, bar)
-            if opening not in ("", "|:"):
-                raise MismatchError(
-                    f"bar {i + 1}: the bar line {opening!r} at the start of a system"
-                )
-            started = started or opening == "|:"
-        starts_repeat, started = started, False
-        if i + 1 < len(bars) and bars[i + 1].system == bar.system:
-            right = right + sides[i + 1][0]
-        sign = closes = _bar_line(right, bar)
-        if sign.endswith(":") and i + 1 < len(bars):
-            started = True
-            closes = {"|:": "|", "::": ":|"}.get(sign, sign[:2])
-        opened = (opening, tuple(left) if begins_system else ())
-        lines.append(BarLine(starts_repeat, closes, opened, (sign, tuple(right))))
-    return lines
-
-
-def _bar_line(strokes: list[Stroke], bar: RawBar) -> str:
-    """What strokes mean; a repeat's two dots stand at the same x and count once."""
-    kinds = dict.fromkeys((stroke.x, stroke.kind) for stroke in strokes)
-    return meaning(_BAR_LINES, " ".join(kind for _, kind in kinds), bar)
