@@ -75,12 +75,15 @@ def new_folder(out: str | Path, needed: int) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def full_disk_is_an_error(path: str | Path) -> Iterator[None]:
-    """Turns "no space left" of any library that writes at `path` into a `UserError`."""
+    """Turns "no space left" of any library that writes at `path` into a `UserError`.
+
+    A quota that is used up counts as a full disk.
+    """
     try:
         yield
     except Exception as error:  # array_record and TensorStore have their own exceptions
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-        if not full:
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if not (full or "No space left" in str(error) or "quota exceeded" in str(error)):
             raise
         raise UserError(
             f"the disk is full: {free_text(path)} free for {path}; make room and start again"

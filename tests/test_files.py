@@ -1,6 +1,7 @@
 """Files are there whole or not at all, and a full disk is a sentence."""
 
 import errno
+import os
 
 import pytest
 
@@ -16,12 +17,13 @@ def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["a.json"]
 
 
-def test_a_full_disk_is_said_and_the_old_file_stays(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_or_quota_is_said_and_the_old_file_stays(tmp_path, monkeypatch, code):
     path = tmp_path / "a.txt"
     files.write_atomic(path, "old")
 
     def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(files.os, "fsync", full)  # many file systems say it no sooner
     with pytest.raises(UserError, match=r"the disk is full: .* free for .*a\.txt"):

@@ -59,8 +59,11 @@ def opened(out: Path, arguments: Mapping[str, object]) -> Iterator[Path]:
     Raises `UserError` where it belongs to a build with other arguments, or is being written.
     """
     work = partial_folder(out)
-    with full_disk_is_an_error(work):
-        (work / "chunks").mkdir(parents=True, exist_ok=True)
+    try:
+        with full_disk_is_an_error(work):
+            (work / "chunks").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {work}: {error.strerror}; choose another --out") from None
     with open(work / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -272,14 +272,29 @@ def test_nothing_to_draw_is_said(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "option, value, least",
-    [("variants", 0, 1), ("size", 31, 32), ("staff-spacing", 0.5, 1), ("workers", -1, 1)],
+    "option, value, wanted",
+    [
+        ("variants", 0, "at least 1"),
+        ("size", 31, "32 to 4096"),
+        ("size", 99999999, "32 to 4096"),
+        ("staff-spacing", "nan", "at least 1"),
+        ("composer-share", 7.0, "0 to 1"),
+        ("workers", -1, "at least 1"),
+    ],
 )
-def test_a_number_that_is_too_small_is_said(corpus, tmp_path, capsys, option, value, least):
+def test_a_number_out_of_its_range_is_said(corpus, tmp_path, capsys, option, value, wanted):
     arguments = ["--out", str(tmp_path / "set"), "--corpora", corpus, "--limit", "1"]
     assert main([*arguments, f"--{option}", str(value)]) == 2
-    said = f"error: {option.replace('-', '_')} is {value}: at least {least} is needed"
+    said = f"error: {option.replace('-', '_')} is {value}: {wanted} is needed"
     assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_said(corpus, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    arguments = ["--out", str(tmp_path / "file" / "set"), "--corpora", corpus, "--limit", "1"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "error: cannot write" in error and "Not a directory; choose another --out" in error
 
 
 def test_tallies_add_up_through_json():
