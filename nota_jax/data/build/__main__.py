@@ -21,36 +21,28 @@ from nota_jax.units import human_bytes
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    default = Settings()
     parser = argparse.ArgumentParser(
         prog="python -m nota_jax.data.build",
         description="Builds a dataset of engraved tunes and questions about them.",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where it goes")
     parser.add_argument(
-        "--corpora", nargs="+", metavar="NAME",
+        "--corpora",
+        nargs="+",
+        metavar="NAME",
         help=f"of {', '.join(CORPORA)}, or path:DIR for .abc files of your own "
         "(default: all that music21 brings)",
-    )  # fmt: skip
-    parser.add_argument("--limit", type=int, metavar="N", help="at most N tunes, from all regions")
-    parser.add_argument(
-        "--variants", type=int, default=default.variants, metavar="K",
-        help="drawings of each training tune (default %(default)s); further ones are transposed",
-    )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=default.seed, metavar="S")
-    parser.add_argument("--workers", type=int, metavar="W", help="processes (default: one a CPU)")
-    parser.add_argument(
-        "--size", type=int, default=default.size, metavar="PX", help="(default %(default)s)"
     )
-    parser.add_argument(
-        "--staff-spacing", type=float, default=default.staff_spacing, metavar="PX",
-        help="wished distance between staff lines (default %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--composer-share", type=float, default=default.composer_share, metavar="P",
-        help="of the pages that name no composer, how many get an invented one "
-        "(default %(default)s)",
-    )  # fmt: skip
+    parser.add_argument("--limit", type=int, metavar="N", help="at most N tunes, from all regions")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: one a CPU)")
+    for option in dataclasses.fields(Settings):
+        parser.add_argument(
+            f"--{option.name.replace('_', '-')}",
+            type=type(option.default),
+            default=option.default,
+            metavar="N",
+            help=f"{option.metadata['help']} (default %(default)s)",
+        )
     return parser.parse_args(argv)
 
 
@@ -62,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _build(given: argparse.Namespace) -> None:
     start = time.monotonic()
-    names = (field.name for field in dataclasses.fields(Settings))
-    settings = Settings(**{name: getattr(given, name) for name in names})
+    names = [option.name for option in dataclasses.fields(Settings)]
+    settings = Settings(**{name: vars(given)[name] for name in names})
     report = build(given.out, given.corpora, given.limit, settings, given.workers)
     tunes, n_pages = report["tunes"], sum(report["pages"].values())
     print(

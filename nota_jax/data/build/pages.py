@@ -8,13 +8,16 @@ other tunes of a build, their order, or the number of workers.
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from nota_jax.data.build import phrasings, questions
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.records import Page
+from nota_jax.errors import UserError
 from nota_jax.notation import abc
 from nota_jax.notation.engraving.fonts import (
     MUSIC_FONTS,
@@ -34,21 +37,38 @@ MOST_HIGHLIGHTED_BARS = 4
 SPACING_FACTORS = (0.9, 1.2)
 
 
+def _option(default: float, help: str, least: float = -math.inf, most: float = math.inf) -> Any:
+    return field(default=default, metadata={"help": help, "least": least, "most": most})
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What a user chooses about pages.
+    """What a user chooses about pages; the command line takes its options from here.
 
-    variants: drawings of each training tune; the first keeps the source's key, further ones are
-      transposed.  Tunes held out are drawn once.
-    size, staff_spacing: pixels of the square picture, and between two staff lines.
-    composer_share: of the tunes that name no composer, how many get an invented one.
+    Raises:
+      UserError: a value out of its range.
     """
 
-    variants: int = 1
-    seed: int = 0
-    size: int = 336
-    staff_spacing: float = 5.0
-    composer_share: float = 0.6
+    variants: int = _option(
+        1,
+        "drawings of each training tune: the first keeps the source's key, further ones are "
+        "transposed; tunes held out are drawn once",
+        least=1,
+    )
+    seed: int = _option(0, "of all that chance decides")
+    size: int = _option(336, "pixels of the square picture's side", least=32, most=4096)
+    staff_spacing: float = _option(5.0, "wished pixels between two staff lines", least=1)
+    composer_share: float = _option(
+        0.6, "of the tunes that name no composer, how many get an invented one", least=0, most=1
+    )
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            least, most = option.metadata["least"], option.metadata["most"]
+            value = getattr(self, option.name)
+            if not least <= value <= most:  # so that NaN is refused too
+                wanted = f"at least {least}" if most == math.inf else f"{least} to {most}"
+                raise UserError(f"{option.name} is {value}: {wanted} is needed")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 The one place that knows how a conversation is written.  A training row is one image prefix with
 the turns about that image packed behind it (design decision 5), so a conversation is tokenised in
-two pieces, cut right behind the image token:
+two pieces, split right behind the image token:
 
     prefix   <s>[INST] <image> … <image>
     turn     \\nQUESTION [/INST] ANSWER </s>
@@ -97,7 +97,7 @@ def image_token_id(tok: PreTrainedTokenizerBase) -> int:
 
 
 def encode_prefix(tok: PreTrainedTokenizerBase, name: str, n_image_tokens: int) -> list[int]:
-    """Tokens in front of the turns: BOS, the opening and `n_image_tokens` image positions.
+    """Tokens in front of the turns: BOS, the opening and `n_image_tokens` image tokens.
 
     None of them is supervised.  BOS is prepended as an id, as the tokenizer's own post-processor
     does it: spelling it in the text would change the token behind it in SentencePiece models.

@@ -20,7 +20,7 @@ from nota_jax.data.store.reader import PageReader
 class EvalPage:
     """One picture with its questions, ready to be answered.
 
-    image: uint8 [S, S, 3]; prefix: tokens up to the last image position, shared by the questions;
+    image: uint8 [S, S, 3]; prefix: tokens up to the last image token, shared by the questions;
     prompts: tokens behind it, one list a turn; turns: subtask, question and expected answer.
     """
 

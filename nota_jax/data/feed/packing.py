@@ -38,7 +38,7 @@ class RowSettings:
     """What a row looks like.
 
     template: a name in `chat.TEMPLATES`.
-    n_image_tokens: image positions in the prefix.
+    n_image_tokens: image tokens in the prefix.
     max_length: tokens in a row, prefix included; turns that do not fit even alone are dropped.
     turns_per_row: at most so many turns share a row; 0 for as many as fit, 1 for LLaVA's rows.
     subtasks: names to keep, or names with a minus in front to leave out; () keeps all.

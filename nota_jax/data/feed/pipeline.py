@@ -28,7 +28,7 @@ from nota_jax.errors import UserError
 class PipelineConfig:
     """What a batch looks like.
 
-    n_image_tokens: image positions in each row's prefix; image_size: pixels of the square side.
+    n_image_tokens: image tokens in each row's prefix; image_size: pixels of the square side.
     batch_size: questions in a global batch, on average; the number of rows is fixed from it once.
     row_multiple: the global number of rows is a multiple of this (devices that share the batch ×
       gradient accumulation steps).

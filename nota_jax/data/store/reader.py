@@ -1,6 +1,6 @@
 """Reading a dataset: what it holds, and random access to its pages.
 
-A shard that is missing, cut or damaged becomes a `UserError` that names the file.
+A shard that is missing, truncated or damaged becomes a `UserError` that names the file.
 """
 
 from __future__ import annotations
