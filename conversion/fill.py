@@ -18,7 +18,7 @@ import numpy as np
 from conversion import names
 from conversion.names import LeftOut, Slot
 from conversion.tensors import DTYPES, Tensor, refuse
-from nota_jax.checkpoint import streams
+from nota_jax.checkpoint import slices
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
 from nota_jax.params import Tree, flatten, unflatten
@@ -105,9 +105,9 @@ class Parameter:
             total += tensor.read((rows, *map(slice, tensor.shape[1:]))).astype(np.float64).sum(0)
         return (total / tensor.shape[0]).astype(self.form.dtype)
 
-    def blocks(self) -> Iterator[streams.Block]:
+    def blocks(self) -> Iterator[slices.Block]:
         """The parameter in runs of rows that fit into memory."""
-        step = streams.rows_per_block(self.form) if self.stacked else self.form.shape[0]
+        step = slices.rows_per_block(self.form) if self.stacked else self.form.shape[0]
         rest = (slice(None),) * (len(self.form.shape) - 1)
         for start in range(0, self.form.shape[0], step):
             yield self.path, start, self.read((slice(start, start + step), *rest))
@@ -132,7 +132,7 @@ class Fresh:
     def read(self, index: Index | None = None) -> np.ndarray:
         return self._values if index is None else self._values[index]
 
-    def blocks(self) -> Iterator[streams.Block]:
+    def blocks(self) -> Iterator[slices.Block]:
         yield self.path, 0, self.read()
 
 
@@ -148,7 +148,7 @@ class Plan:
     def shapes(self) -> Tree:
         return unflatten({path: p.form for path, p in self.parameters.items()})
 
-    def blocks(self) -> Iterator[streams.Block]:
+    def blocks(self) -> Iterator[slices.Block]:
         for parameter in self.parameters.values():
             yield from parameter.blocks()
 

@@ -6,7 +6,7 @@
 DIR holds config.json and safetensors (one file, or shards with their index).  A LLaVA of the
 original repository without its vision tower takes `--clip DIR` beside `--llava`.  CKPT gets
 
-    base/               the parameters, as `nota_jax.checkpoint.checkpoint` reads them
+    base/               the parameters, as `nota_jax.checkpoint.base` reads them
     architecture.json   what decides the model's numbers
     conversion.json     where everything came from, what was left out, what was initialised
     tokenizer files     with <image> and <pad>
@@ -28,7 +28,7 @@ from transformers import PreTrainedTokenizerBase
 
 import nota_jax
 from conversion import fill, hf_config, names, tensors
-from nota_jax.checkpoint import streams
+from nota_jax.checkpoint import slices
 from nota_jax.data.feed.chat import image_token_id
 from nota_jax.data.feed.tokenizer import load_tokenizer, save_tokenizer
 from nota_jax.environment import quiet
@@ -129,7 +129,7 @@ def convert(reading: Reading, out: str | Path, say: Say = print) -> None:
     """Writes the checkpoint; the directory gets its name when all of it is there."""
     say(report(reading))
     with new_folder(out, n_bytes(reading.plan.shapes)) as half:
-        streams.save_base(half, reading.plan.shapes, reading.plan.blocks())
+        slices.save_base(half, reading.plan.shapes, reading.plan.blocks())
         write_json(half / hf_config.FILE, hf_config.described(reading.architecture))
         write_json(half / PROVENANCE, _provenance(reading))
         if reading.tokenizer is not None:

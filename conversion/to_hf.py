@@ -24,7 +24,7 @@ from tokenizers import Tokenizer, processors
 from transformers import PreTrainedTokenizerBase
 
 from conversion import card, fill, from_hf, hf_config, names, tensors
-from nota_jax.checkpoint import checkpoint, streams
+from nota_jax.checkpoint import fingerprints, slices
 from nota_jax.data.feed.chat import CHAT_TEMPLATE, IMAGE, image_token_id
 from nota_jax.data.feed.images import IMAGE_MEAN, IMAGE_STD
 from nota_jax.data.feed.tokenizer import load_tokenizer, save_tokenizer
@@ -45,7 +45,7 @@ class Trained:
     """A run's or a conversion's directory, opened; tokenizer: None where there is none."""
 
     folder: Path
-    stored: streams.Stored
+    stored: slices.Stored
     architecture: NotaGPTConfig
     tokenizer: PreTrainedTokenizerBase | None
     image_mode: str
@@ -62,7 +62,7 @@ def open_run(folder: str | Path, step: int | None = None) -> Trained:
         raise UserError(f"there is no directory {folder}")
     if not (folder / "base").exists() and tensors.is_checkpoint(folder):
         raise UserError(f"{folder} is in Hugging Face's format already")
-    stored = streams.Stored(folder, step)
+    stored = slices.Stored(folder, step)
     home = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
     tok = None
     if any((home / name).is_file() for name in from_hf.TOKENIZERS):
@@ -74,7 +74,7 @@ def open_run(folder: str | Path, step: int | None = None) -> Trained:
     config = hf_config.of_directory(folder, vocab, image)
     shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     problem = f"the parameters in {folder} are not those of the model that it describes"
-    checkpoint.check_shapes(stored.forms, shapes, problem)
+    fingerprints.require_shapes(stored.forms, shapes, problem)
     mode = "pad"
     if (folder / "config.json").is_file():
         recorded = hf_config.read_json(folder / "config.json")
@@ -120,7 +120,7 @@ def export(
     size = n_bytes(forms)
     with new_folder(out, size) as half:
         files = tensors.write(half, forms, produce, max_shard)
-        run.stored.prove()
+        run.stored.verify()
         _write_configs(half, run, widest.name)
         (half / "README.md").write_text(card.write(run.folder, run.architecture, run.stored.step))
     say(f"written: {out} ({len(forms)} tensors, {human_bytes(size)} in {len(files)} files)")

@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from conversion import from_hf, tensors, to_hf
-from nota_jax.checkpoint import checkpoint
+from nota_jax.checkpoint import steps
 from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.tokenizer import load_tokenizer
 from nota_jax.errors import UserError, exit_status
@@ -207,7 +207,7 @@ def _run_ours(run: to_hf.Trained, cases: list[Case], eos: int, new_tokens: int) 
     config = run.architecture
     model = NotaGPT(config)
     shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-    params = checkpoint.load_params(run.folder, shapes, step=run.stored.step)
+    params = steps.load_params(run.folder, shapes, step=run.stored.step)
     variables = {"params": jax.tree.map(jnp.asarray, params)}
 
     def stage(method):

@@ -90,7 +90,12 @@ def full_disk_is_an_error(path: str | Path) -> Iterator[None]:
         ) from error
 
 
-def require_room(path: str | Path, needed: int, what: str) -> None:
+def require_room(
+    path: str | Path,
+    needed: int,
+    what: str,
+    advice: str = "make room or choose another folder",
+) -> None:
     """Before anything is written.
 
     Raises:
@@ -98,8 +103,7 @@ def require_room(path: str | Path, needed: int, what: str) -> None:
     """
     if free_bytes(path) < needed:
         raise UserError(
-            f"{what} needs {human_bytes(needed)} at {path}, {free_text(path)} are free: make room "
-            "or choose another folder"
+            f"{what} needs {human_bytes(needed)} at {path}, {free_text(path)} are free: {advice}"
         )
 
 

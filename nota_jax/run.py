@@ -23,7 +23,7 @@ import jax
 from ml_collections import ConfigDict
 from transformers import PreTrainedTokenizerFast
 
-from nota_jax.checkpoint import checkpoint
+from nota_jax.checkpoint import steps
 from nota_jax.data.build import dataset
 from nota_jax.data.build.pages import Settings
 from nota_jax.data.feed import pipeline, tokenizer
@@ -168,7 +168,7 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
     config = run.config
     if config.previous and Path(config.previous, "config.json").exists():
         say(f"weights: from phase {config.phase - 1}, {config.previous}")
-        return lambda to: checkpoint.load_params(config.previous, run.shapes, shardings=to)
+        return lambda to: steps.load_params(config.previous, run.shapes, shardings=to)
     if config.init_from:
         return converted_weights(run, Path(config.init_from), say)
     missing = f" ({config.previous} has no run)" if config.previous else ""
@@ -192,7 +192,7 @@ def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
         wanted = run.model.config
         found = hf_config.of_directory(folder, wanted.text.vocab_size, wanted.image_token_id)
         hf_config.require_same(found, wanted, folder)
-        return lambda to: checkpoint.load_params(folder, run.shapes, shardings=to)
+        return lambda to: steps.load_params(folder, run.shapes, shardings=to)
     if tensors.is_checkpoint(folder):
         say(f"weights: from Hugging Face's {folder}")
         return lambda to: from_hf.load(folder, run.model.config, to, say)
@@ -246,7 +246,7 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     if params is None:
         shardings = param_shardings(mesh, run.shapes)
-        params = checkpoint.load_params(config.run_dir, run.shapes, shardings=shardings)
+        params = steps.load_params(config.run_dir, run.shapes, shardings=shardings)
     settings = predict.Settings(
         dataset=config.data.dir,
         splits=tuple(f"{task}_{config.eval.split}" for task in config.data.tasks),

@@ -37,8 +37,7 @@ PARTS = ("vision tower, forward", "connector and decoder, forward", "head and lo
 def beginnings(phase: program.Program, params: Any, batch: Any) -> list[Callable[[], Any]]:
     """Functions that run the step up to the end of each of `PARTS`, and wait for it."""
     model, config = phase.model, phase.config
-    rng = jax.random.key(config.seed)
-    state = states.create(params, phase.trainable, phase.optimizer, rng, phase.shardings)
+    state = states.create(params, phase.trainable, phase.optimizer, phase.shardings)
     params = jax.tree.map(jax.numpy.copy, state.params)  # the step will consume the state's own
 
     def vision(params, batch):

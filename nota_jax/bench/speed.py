@@ -37,7 +37,7 @@ from nota_jax.bench.records import (
     questions_of,
     records_of,
 )
-from nota_jax.checkpoint import checkpoint
+from nota_jax.checkpoint import steps
 from nota_jax.data.feed.images import normalize
 from nota_jax.errors import UserError, exit_status
 from nota_jax.models import decode
@@ -153,7 +153,7 @@ def weights_of(config: ConfigDict, phase: program.Program, say: Say) -> tuple[An
     """Parameters of the run's newest checkpoint if it has one, else random; and which."""
     if Path(config.run_dir, "checkpoints").is_dir():
         say(f"weights: from {config.run_dir}")
-        params = checkpoint.load_params(config.run_dir, phase.shapes, shardings=phase.shardings)
+        params = steps.load_params(config.run_dir, phase.shapes, shardings=phase.shardings)
         return params, "of the trained run"
     params = program.fresh_params(phase.model.config, config.seed, phase.shardings)
     return params, f"random, seed {config.seed}"
@@ -163,8 +163,7 @@ def training_side(
     name: str, phase: program.Program, params: Any, batches: Sequence[Arrays]
 ) -> Side:
     """Our training step over the batches in turn; it starts from its own copy of the weights."""
-    rng = jax.random.key(phase.config.seed)
-    state = states.create(params, phase.trainable, phase.optimizer, rng, phase.shardings)
+    state = states.create(params, phase.trainable, phase.optimizer, phase.shardings)
     placed = [
         place_batch(phase.mesh, {key: batch[key] for key in DEVICE_KEYS}) for batch in batches
     ]

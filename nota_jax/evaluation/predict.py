@@ -29,7 +29,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from nota_jax.checkpoint import checkpoint
+from nota_jax.checkpoint import fingerprints
 from nota_jax.data.feed import chat
 from nota_jax.data.feed.evaluation import EvalPage, eval_questions
 from nota_jax.data.feed.images import normalize
@@ -123,7 +123,7 @@ def predict(
 
 def weights_mark(params: Any) -> str:
     """Changes when the weights do: a digest of every parameter's shape and checksum."""
-    marks = json.dumps(checkpoint.fingerprint(params), sort_keys=True, default=str)
+    marks = json.dumps(fingerprints.fingerprint(params), sort_keys=True, default=str)
     return hashlib.sha256(marks.encode()).hexdigest()[:16]
 
 

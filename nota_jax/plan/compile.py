@@ -186,8 +186,7 @@ def largest_logits(text: str, vocabulary: int, shapes: dict[str, Any]) -> list[i
 def _on_each(tree: Any) -> int:
     """Bytes on each device of a tree of shapes with places."""
     leaves = jax.tree.leaves(tree)
-    plain = [x for x in leaves if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)]
-    return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in plain)
+    return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
 
 
 def _options(target: Target, virtual: bool) -> dict[str, Any]:

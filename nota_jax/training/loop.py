@@ -30,7 +30,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 
-from nota_jax.checkpoint import checkpoint
+from nota_jax.checkpoint.base import load_base, save_base
+from nota_jax.checkpoint.fingerprints import require_shapes
+from nota_jax.checkpoint.steps import Checkpoints
 from nota_jax.errors import UserError
 from nota_jax.parallel.hardware import peak_flops
 from nota_jax.parallel.mesh import check_rows, place_batch, row_share
@@ -103,7 +105,7 @@ def train(
     with contextlib.ExitStack() as stack:
         # ---- from the newest checkpoint, or from the start
         saved = stack.enter_context(
-            checkpoint.Checkpoints(
+            Checkpoints(
                 run_dir, keep_last=config.keep_last, keep_best=config.keep_best, best=config.best
             )
         )
@@ -115,20 +117,19 @@ def train(
                     f"this run would overwrite: start *from* it, and choose another run_dir"
                 )
             params = dict(load(shardings))
-            checkpoint.check_shapes(params, shapes, "the parameters to start from do not fit")
+            require_shapes(params, shapes, "the parameters to start from do not fit")
             # Behind what may fail, and before the base, which it marks as a run's.
             _write_json(run_dir / "config.json", config.record, main)
-            base = checkpoint.save_base(run_dir, split_tree(params, trainable)[1])
-            rng = jax.random.key(config.seed)
-            state = states.create(params, trainable, optimizer, rng, shardings, consume=True)
+            base = save_base(run_dir, split_tree(params, trainable)[1])
+            state = states.create(params, trainable, optimizer, shardings, consume=True)
             totals = meters.Totals()
         else:
             chosen, rest = split_tree(shapes, trainable)
-            frozen, base = checkpoint.load_base(run_dir, rest, shardings)
+            frozen, base = load_base(run_dir, rest, shardings)
             template = states.abstract_state(chosen, optimizer, shardings)
-            state, about = saved.restore(template, base)
+            chosen, progress, about = saved.restore(template.trainable, template.progress, base)
             frozen = states.place(frozen, states.frozen_dtype(), shardings, consume=True)
-            state = state.replace(frozen=frozen)
+            state = template.replace(trainable=chosen, frozen=frozen, **progress)
             batches.set_state(about["data"])
             totals = meters.Totals(**about["meters"])
             say(f"resuming behind step {start} of {config.total_steps} from {saved.directory}")
@@ -181,13 +182,13 @@ def train(
                     found = dict(evaluate(state.params, number))
                     journal.write(number, found)
                     report |= found
+                about = {
+                    "data": position,
+                    "meters": dataclasses.asdict(meter.totals),
+                    "config": dict(config.record),
+                }
                 saved.save(
-                    state,
-                    base,
-                    data=position,
-                    meters=dataclasses.asdict(meter.totals),
-                    config=config.record,
-                    metrics=report,
+                    number, state.trainable, state.progress, base, about=about, metrics=report
                 )
                 meter.restart()
             if interrupted:
@@ -208,7 +209,7 @@ def train(
 class _Look:
     """Results that are still on their way, and the check that they are finite."""
 
-    def __init__(self, run_dir: Path, saved: checkpoint.Checkpoints, main: bool):
+    def __init__(self, run_dir: Path, saved: Checkpoints, main: bool):
         self.run_dir, self.saved, self.main = run_dir, saved, main
         self.pending: list[tuple[int, Mapping[str, jax.Array], Any]] = []
 

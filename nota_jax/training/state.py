@@ -12,30 +12,32 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from nota_jax.parallel.mesh import place_key
 from nota_jax.params import Tree, flatten, join_trees, split_tree, unflatten
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Parameters cut in two, and what the optimizer remembers about one of them.
+    """Parameters split in two, and what the optimizer remembers about one of them.
 
     step: int32 scalar, optimizer steps done.
     trainable: nested dict, fp32 (design decision 11).
     frozen: nested dict, in bf16 on accelerators; never written to.
     opt_state: of `trainable` only.
-    rng: typed key, the same for the whole run; a step folds its number in.
     """
 
     step: jax.Array
     trainable: Any
     frozen: Any
     opt_state: optax.OptState
-    rng: jax.Array
 
     @property
     def params(self) -> dict[str, Any]:
         """The whole parameter tree, as `model.apply` wants it."""
         return join_trees(self.trainable, self.frozen)
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the state beside the parameters."""
+        return {"opt_state": self.opt_state, "step": self.step}
 
 
 def frozen_dtype(platform: str | None = None) -> jnp.dtype | None:
@@ -74,7 +76,6 @@ def create(
     params: Tree,
     trainable: Mapping[str, bool],
     optimizer: optax.GradientTransformation,
-    rng: jax.Array,
     shardings: Mapping[str, NamedSharding],
     *,
     consume: bool = False,
@@ -86,7 +87,6 @@ def create(
       consume: it is emptied, see `place`.
       trainable: by path, `params.resolve`'s answer.
       optimizer: sees the trainable part only.
-      rng: typed key.
       shardings: by path, `parallel.mesh.param_shardings`' answer.
     """
     chosen, frozen = split_tree(params, trainable)
@@ -99,7 +99,6 @@ def create(
         trainable=chosen,
         frozen=place(frozen, frozen_dtype(), shardings, consume=True),
         opt_state=jax.jit(optimizer.init, out_shardings=where.opt_state)(chosen),
-        rng=place_key(where.rng.mesh, rng),
     )
 
 
@@ -110,7 +109,7 @@ def abstract_state(
 ) -> TrainState:
     """Shapes, dtypes and places of everything in the state but its frozen part, which is empty.
 
-    The optimizer's moments lie where their parameters do; counters and key are on every device.
+    The optimizer's moments lie where their parameters do; counters are on every device.
 
     chosen: the trainable parameters or their shapes.
     """
@@ -132,5 +131,4 @@ def abstract_state(
             where,
             transform_non_params=at,
         ),
-        rng=at(jax.eval_shape(lambda: jax.random.key(0))),
     )

@@ -11,7 +11,9 @@ from PIL import Image
 from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
 from conversion import card, from_hf, to_hf
-from nota_jax.checkpoint import checkpoint
+from nota_jax.checkpoint import slices
+from nota_jax.checkpoint.base import save_base
+from nota_jax.checkpoint.steps import Checkpoints, load_params
 from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.tokenizer import train_bpe
 from nota_jax.errors import UserError
@@ -48,8 +50,8 @@ def run_directory(folder, config, tok, *, step=3, image_mode="pad"):
     trainable = resolve(TABLE, params, table="trainable")
     optimizer = make_optimizer(OptimizerConfig(learning_rate=0.1), 10)
     shardings = param_shardings(make_mesh(devices=jax.devices()[:1]), params)
-    base = checkpoint.save_base(folder, split_tree(params, trainable)[1])
-    made = state.create(params, trainable, optimizer, jax.random.key(0), shardings)
+    base = save_base(folder, split_tree(params, trainable)[1])
+    made = state.create(params, trainable, optimizer, shardings)
     model = {key: config.to_dict()[key] for key in ("vision", "text", "connector")}
     model["text"] |= {"vocab_size": 0, "sliding_window": model["text"]["sliding_window"] or 0}
     record = {
@@ -66,11 +68,11 @@ def run_directory(folder, config, tok, *, step=3, image_mode="pad"):
     (folder / "config.json").write_text(json.dumps(record))
     if tok is not None:
         tok.save_pretrained(folder / "tokenizer")
-    with checkpoint.Checkpoints(folder) as checkpoints:
+    with Checkpoints(folder) as checkpoints:
         for number in (1, step):
             checkpoints.save(
-                made.replace(step=made.step + number), base,
-                data={}, meters={}, config=record, metrics={"loss": 1.0},
+                number, made.trainable, made.progress, base,
+                about={"config": record}, metrics={"loss": 1.0},
             )  # fmt: skip
     return params
 
@@ -123,7 +125,7 @@ def test_imported_and_exported_again_it_computes_the_same(tmp_path, model):
     from_hf.convert(from_hf.read(llava=tmp_path / "hf"), tmp_path / "ckpt", quiet)
     to_hf.export(to_hf.open_run(tmp_path / "ckpt"), tmp_path / "back", say=quiet)
     shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-    params = checkpoint.load_params(tmp_path / "ckpt", shapes)
+    params = load_params(tmp_path / "ckpt", shapes)
     assert_same_logits(tmp_path / "back", config, params)
 
 
@@ -215,18 +217,16 @@ def test_a_wrong_base_is_refused(tmp_path, tok):
     run_directory(tmp_path / "run", config, tok)
     params = random_weights(config, seed=1)
     other = split_tree(params, resolve(TABLE, params, table="trainable"))[1]
-    checkpoint.save_base(tmp_path / "run", other)
+    save_base(tmp_path / "run", other)
     with pytest.raises(UserError, match="base/ is not that of step 3: vision_tower/"):
         to_hf.open_run(tmp_path / "run")
 
 
 def test_a_base_whose_bytes_changed_is_not_exported(tmp_path, tok):
-    from nota_jax.checkpoint import streams
-
     config = with_tokenizer(tiny(), tok)
     run_directory(tmp_path / "run", config, tok)
     path = "vision_tower/pre_layrnorm/scale"
-    streams.open_array(tmp_path / "run/base/params", path, write=True)[0].write(7.0).result()
+    slices.open_array(tmp_path / "run/base/params", path, write=True)[0].write(7.0).result()
     with pytest.raises(UserError, match=f"damaged: {path}"):
         to_hf.export(to_hf.open_run(tmp_path / "run"), tmp_path / "hf", say=quiet)
     assert not (tmp_path / "hf").exists()
@@ -255,7 +255,7 @@ def test_what_float16_cannot_hold_is_refused(tmp_path, tok):
     config = with_tokenizer(tiny(), tok)
     params = run_directory(tmp_path / "run", config, tok)
     params["vision_tower"]["pre_layrnorm"]["scale"][0] = 1e6
-    checkpoint.save_base(tmp_path / "plain", params)
+    save_base(tmp_path / "plain", params)
     (tmp_path / "plain/architecture.json").write_text(json.dumps(config.to_dict()))
     with pytest.raises(UserError, match="pre_layrnorm.weight has numbers that float16 cannot"):
         to_hf.export(to_hf.open_run(tmp_path / "plain"), tmp_path / "hf", "float16", say=quiet)

@@ -16,7 +16,7 @@ import nota_jax
 from configs import phase2
 from conversion import fill, from_hf
 from nota_jax import run
-from nota_jax.checkpoint import checkpoint
+from nota_jax.checkpoint import steps
 from nota_jax.data.feed.tokenizer import save_tokenizer
 from nota_jax.errors import UserError
 from nota_jax.params import flatten
@@ -83,7 +83,7 @@ def test_a_run_starts_from_weights_and_tokenizer(start, where):
 
     # The frozen part went in bit for bit; the rest began there and has moved a little.
     shapes = prepared.shapes
-    after = checkpoint.load_params(config.run_dir, shapes)
+    after = steps.load_params(config.run_dir, shapes)
     assert same(after["vision_tower"], params["vision_tower"])
     kernel = after["multi_modal_projector"]["linear_1"]["kernel"]
     moved = np.abs(kernel - params["multi_modal_projector"]["linear_1"]["kernel"]).max()

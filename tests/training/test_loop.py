@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from nota_jax.checkpoint import checkpoint
+from nota_jax.checkpoint.base import save_base
+from nota_jax.checkpoint.steps import load_params
 from nota_jax.errors import UserError
 from nota_jax.models.notagpt import NotaGPT
 from nota_jax.parallel.mesh import make_mesh
@@ -143,12 +144,12 @@ def test_a_signal_ends_the_run_behind_its_step_with_everything_saved(run, tmp_pa
 def test_the_next_phase_starts_from_the_directory_of_the_last(run, tmp_path, nano_params):
     connector = ((r"multi_modal_projector/.*", True), (".*", False))
     first, _ = run(tmp_path / "1", stop_after=2, trainable=connector)
-    params = checkpoint.load_params(tmp_path / "1", nano_params)
+    params = load_params(tmp_path / "1", nano_params)
     assert bits(params) == bits(first.state.params)
     second, _ = run(tmp_path / "2", stop_after=2, params=params)
     frozen = split_tree(params, resolve(PHASE_2, params, table="trainable"))[1]
     assert bits(second.state.frozen) == bits(frozen)
-    assert bits(checkpoint.load_params(tmp_path / "2", nano_params)) == bits(second.state.params)
+    assert bits(load_params(tmp_path / "2", nano_params)) == bits(second.state.params)
 
 
 def test_a_run_will_not_resume_with_another_split(run, tmp_path):
@@ -160,7 +161,7 @@ def test_a_run_will_not_resume_with_another_split(run, tmp_path):
 
 
 def test_a_converted_checkpoint_is_not_overwritten(run, tmp_path, nano_params):
-    checkpoint.save_base(tmp_path, nano_params)
+    save_base(tmp_path, nano_params)
     with pytest.raises(UserError, match="choose another run_dir"):
         run(tmp_path)
 

@@ -33,7 +33,7 @@ def test_weights_as_loaded_and_as_placed_are_not_all_there_at_once(
     optimizer = make_optimizer(OptimizerConfig(learning_rate=1.0), 10)
     monkeypatch.setattr(jax, "device_put", watched)
     made = state.create(
-        params, trainable, optimizer, jax.random.key(0), shardings, consume=consume
+        params, trainable, optimizer, shardings, consume=consume
     )  # fmt: skip
     count = len(loaded)
     if consume:

@@ -26,7 +26,7 @@ def phase_2(nano_config, nano_params):
     shardings = param_shardings(make_mesh(devices=jax.devices()[:1]), nano_params)
 
     def fresh():
-        return state.create(nano_params, trainable, optimizer, jax.random.key(0), shardings)
+        return state.create(nano_params, trainable, optimizer, shardings)
 
     where = jax.tree.map(lambda x: x.sharding, fresh())
     step = make_train_step(NotaGPT(nano_config), optimizer, schedule(config, 6), shardings=where)

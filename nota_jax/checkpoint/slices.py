@@ -3,7 +3,7 @@
 A stacked kernel of the 7b decoder alone takes 3.8 GB in bfloat16.  Orbax wants whole arrays, so
 `save_base` lets it write the frame of a base (its metadata, with arrays of zeros that take no
 memory and no disk) and then fills in the numbers through TensorStore, which is what Orbax itself
-stores them with.  The result is an ordinary base: `checkpoint.load_base` reads it, on any mesh.
+stores them with.  The result is an ordinary base: `base.load_base` reads it, on any mesh.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 import tensorstore as ts
 
-from nota_jax.checkpoint import checkpoint
-from nota_jax.checkpoint.checkpoint import Fingerprint
+from nota_jax.checkpoint import base, steps
+from nota_jax.checkpoint.fingerprints import Fingerprint, as_shapes, checksum, mark
 from nota_jax.errors import UserError
 from nota_jax.params import Tree, flatten, n_bytes, unflatten
 
@@ -41,7 +40,7 @@ def _zeros(form: Any) -> np.ndarray:
 
 
 def save_base(run_dir: str | Path, shapes: Tree, blocks: Iterable[Block]) -> Fingerprint:
-    """Writes `run_dir`/base as `checkpoint.save_base` does, from blocks as they come.
+    """Writes `run_dir`/base as `base.save_base` does, from blocks as they come.
 
     Not atomic: give it a directory that gets its name when everything in it is written.
 
@@ -53,44 +52,30 @@ def save_base(run_dir: str | Path, shapes: Tree, blocks: Iterable[Block]) -> Fin
     Raises:
       UserError: the disk is full; ValueError: the blocks do not make up the shapes.
     """
-    directory = Path(run_dir).absolute() / "base"
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory = base.folder_of(run_dir)
     forms = flatten(shapes)
-    frame = {path: _zeros(form) for path, form in forms.items()}
-    checkpoint.require_room("the parameters", directory.parent, n_bytes(shapes))
-    _save(directory, unflatten(frame), {})
+    base.require_room("the parameters", directory.parent, n_bytes(shapes))
+    base.write(directory, unflatten({path: _zeros(form) for path, form in forms.items()}), {})
     sums, rows = dict.fromkeys(forms, 0), dict.fromkeys(forms, 0)
     for path, start, values in blocks:
         form = forms[path]
         if start != rows[path] or values.shape[1:] != tuple(form.shape[1:]):
             raise ValueError(f"{path}: rows {start} … of shape {values.shape} do not follow")
         rows[path] += len(values)
-        sums[path] += checkpoint.checksum(values, start * math.prod(form.shape[1:]))
-        with checkpoint.explained(f"the parameters to {directory}", directory.parent):
+        sums[path] += checksum(values, start * math.prod(form.shape[1:]))
+        with base.explained(f"the parameters to {directory}", directory.parent):
             target = open_array(directory / "params", path, write=True)
             target[start : start + len(values)].write(values).result()
     if short := [path for path, form in forms.items() if rows[path] != form.shape[0]]:
         raise ValueError(f"the blocks do not fill {', '.join(short)}")
-    marks = {
-        path: {**checkpoint.form(leaf), "checksum": f"{sums[path] % 2**32:08x}"}
-        for path, leaf in forms.items()
-    }
-    _save(directory.with_name("base_about"), None, marks)
+    marks = {path: mark(form, sums[path]) for path, form in forms.items()}
+    # The checksums are known only now: what stands about them is written anew, beside, and moved.
+    beside = directory.with_name("base_about")
+    base.write(beside, None, marks)
     shutil.rmtree(directory / "about")
-    (directory.with_name("base_about") / "about").rename(directory / "about")
-    shutil.rmtree(directory.with_name("base_about"))
+    (beside / "about").rename(directory / "about")
+    shutil.rmtree(beside)
     return marks
-
-
-def _save(directory: Path, params: Any, marks: Fingerprint) -> None:
-    items = {"about": ocp.args.JsonSave({"base": marks})}
-    if params is not None:
-        items["params"] = ocp.args.StandardSave(params, checkpoint.save_args(params))
-    with (
-        checkpoint.explained(f"the parameters to {directory}", directory.parent),
-        ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as writer,
-    ):
-        writer.save(directory, args=ocp.args.Composite(**items))
 
 
 def open_array(params_dir: Path, path: str, *, write: bool = False) -> ts.TensorStore:
@@ -117,14 +102,15 @@ def open_array(params_dir: Path, path: str, *, write: bool = False) -> ts.Tensor
 class Stored:
     """All parameters of a run or a conversion, joined, to be read by slices.
 
-    base is proved to be the one that the checkpoint belongs to; forms: shape and dtype by path.
+    The base is verified to be the one that the checkpoint belongs to.  forms: shape and dtype by
+    path.
     """
 
     def __init__(self, run_dir: str | Path, step: int | None = None):
         run_dir = Path(run_dir).absolute()
-        self.step, marks, trained = checkpoint.contents(run_dir, step)
+        self.step, marks, trained = steps.contents(run_dir, step)
         self.marks = marks
-        self.forms: Mapping[str, Any] = flatten(checkpoint.as_shapes(marks | trained))
+        self.forms: Mapping[str, Any] = flatten(as_shapes(marks | trained))
         self._homes = dict.fromkeys(marks, run_dir / "base" / "params")
         folder = run_dir / "checkpoints" / str(self.step) / "params"
         self._homes |= dict.fromkeys(trained, folder)
@@ -134,17 +120,17 @@ class Stored:
     def read(self, path: str, row: int | None = None) -> np.ndarray:
         """The whole parameter, or row `row` of axis 0.
 
-        Every element of the base has to be read exactly once before `prove` can vouch for it.
+        Every element of the base has to be read exactly once before `verify` can vouch for it.
         """
         if path not in self._arrays:
             self._arrays[path] = open_array(self._homes[path], path)
         array = self._arrays[path]
         values = (array if row is None else array[row]).read().result()
         if path in self._sums:
-            self._sums[path] += checkpoint.checksum(values, (row or 0) * values.size)
+            self._sums[path] += checksum(values, (row or 0) * values.size)
         return values
 
-    def prove(self) -> None:
+    def verify(self) -> None:
         """Raises UserError if what was read of the base is not what its fingerprint says."""
         for path, total in self._sums.items():
             if f"{total % 2**32:08x}" != self.marks[path]["checksum"]:

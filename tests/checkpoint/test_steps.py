@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from nota_jax.checkpoint import checkpoint
+from nota_jax.checkpoint.base import load_base, save_base
+from nota_jax.checkpoint.fingerprints import fingerprint
+from nota_jax.checkpoint.steps import Checkpoints, load_params
 from nota_jax.errors import UserError
 from nota_jax.parallel.mesh import make_mesh, param_shardings
 from nota_jax.params import flatten, resolve, split_tree
@@ -47,10 +49,8 @@ class Run:
         self.shardings = param_shardings(
             make_mesh(devices=jax.devices()[:1]), params, [(".*", PartitionSpec())]
         )
-        self.base = checkpoint.save_base(folder, split_tree(params, self.trainable)[1])
-        self.state = state.create(
-            params, self.trainable, self.optimizer, jax.random.key(7), self.shardings
-        )
+        self.base = save_base(folder, split_tree(params, self.trainable)[1])
+        self.state = state.create(params, self.trainable, self.optimizer, self.shardings)
         self.template = state.abstract_state(self.state.trainable, self.optimizer, self.shardings)
 
     def step(self, add=1.0):
@@ -60,14 +60,23 @@ class Run:
         )
 
     def save(self, checkpoints, loss=1.0):
+        number = int(self.state.step)
+        about = {"data": {"next": number}, "config": {"size": "tiny"}}
         checkpoints.save(
-            self.state,
+            number,
+            self.state.trainable,
+            self.state.progress,
             self.base,
-            data={"next": int(self.state.step)},
-            meters={"tokens": 5},
-            config={"size": "tiny"},
+            about=about,
             metrics={"loss": loss},
         )
+
+    def restore(self, checkpoints, base=None, template=None):
+        """The state, and what was saved about it."""
+        template = template or self.template
+        base = self.base if base is None else base
+        params, progress, about = checkpoints.restore(template.trainable, template.progress, base)
+        return template.replace(trainable=params, **progress), about
 
 
 def same(a, b):
@@ -77,32 +86,30 @@ def same(a, b):
 def test_a_checkpoint_restores_bit_for_bit(tmp_path):
     run = Run(tmp_path, small_params(), ALL_BUT_VISION)
     run.step()
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         run.save(checkpoints)
         checkpoints.wait()
-        restored, about = checkpoints.restore(run.template, run.base)
+        restored, about = run.restore(checkpoints)
     assert same(restored.trainable, run.state.trainable)
     assert same(restored.opt_state, run.state.opt_state)
     assert restored.step == 1
-    assert same(jax.random.key_data(restored.rng), jax.random.key_data(run.state.rng))
-    assert (about["data"], about["meters"]) == ({"next": 1}, {"tokens": 5})
-    assert about["config"] == {"size": "tiny"}
+    assert (about["data"], about["config"]) == ({"next": 1}, {"size": "tiny"})
 
 
 def test_what_is_saved_is_unharmed_by_donating_the_state(tmp_path):
     run = Run(tmp_path, small_params(), EVERYTHING)
     want = jax.tree.map(np.array, run.state.trainable)
     overwrite = jax.jit(lambda tree: jax.tree.map(lambda x: x * 0 - 1, tree), donate_argnums=0)
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         run.save(checkpoints)
         overwrite(run.state.trainable)
         checkpoints.wait()
-        assert same(checkpoints.restore(run.template, run.base)[0].trainable, want)
+        assert same(run.restore(checkpoints)[0].trainable, want)
 
 
 def test_the_newest_and_the_best_checkpoints_stay(tmp_path):
     run = Run(tmp_path, small_params(), CONNECTOR)
-    with checkpoint.Checkpoints(tmp_path, keep_last=2, keep_best=1) as checkpoints:
+    with Checkpoints(tmp_path, keep_last=2, keep_best=1) as checkpoints:
         for loss in (3.0, 1.0, 2.0, 4.0, 5.0):
             run.step()
             run.save(checkpoints, loss)
@@ -118,9 +125,9 @@ def test_phases_chain_though_each_trains_another_part(tmp_path):
         folder = tmp_path / f"phase{phase}"
         run = Run(folder, params, table)
         run.step(add=10.0**phase)
-        with checkpoint.Checkpoints(folder) as checkpoints:
+        with Checkpoints(folder) as checkpoints:
             run.save(checkpoints)
-        params = checkpoint.load_params(folder, params)
+        params = load_params(folder, params)
     start, end = flatten(small_params()), flatten(params)
     for path, phases in {
         "multi_modal_projector/linear_1/kernel": (10, 100, 1000),
@@ -135,44 +142,44 @@ def test_phases_chain_though_each_trains_another_part(tmp_path):
 
 def test_a_base_without_checkpoints_is_a_place_to_start_from(tmp_path):
     params = small_params()
-    checkpoint.save_base(tmp_path, params)
-    assert same(checkpoint.load_params(tmp_path, params), params)
+    save_base(tmp_path, params)
+    assert same(load_params(tmp_path, params), params)
 
 
 def test_a_checkpoint_of_another_size_is_refused_by_name(tmp_path):
-    checkpoint.save_base(tmp_path, small_params())
+    save_base(tmp_path, small_params())
     with pytest.raises(
         UserError, match=r"language_model/lm_head/kernel has shape \(4, 6\), .*\(8, 6\)"
     ):
-        checkpoint.load_params(tmp_path, small_params(width=8))
+        load_params(tmp_path, small_params(width=8))
     with pytest.raises(UserError, match="it also has multi_modal_projector/linear_1/kernel"):
         fewer = {k: v for k, v in small_params().items() if k != "multi_modal_projector"}
-        checkpoint.load_params(tmp_path, fewer, shardings={})
+        load_params(tmp_path, fewer, shardings={})
     other = small_params()
     other["language_model"]["extra"] = {"scale": np.ones(3)}
     with pytest.raises(UserError, match=r"it has no language_model/extra/scale \(3,\)"):
-        checkpoint.load_params(tmp_path, other)
+        load_params(tmp_path, other)
 
 
 def test_a_checkpoint_is_refused_on_another_base_or_split(tmp_path):
     run = Run(tmp_path, small_params(), ALL_BUT_VISION)
     other = small_params(seed=1)
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         run.save(checkpoints)
         checkpoints.wait()
         frozen = split_tree(other, run.trainable)[1]
         with pytest.raises(UserError, match="other frozen parameters: vision_tower/fc1/bias is"):
-            checkpoints.restore(run.template, checkpoint.fingerprint(frozen))
+            run.restore(checkpoints, fingerprint(frozen))
         wider = state.abstract_state(other, run.optimizer, run.shardings)
         with pytest.raises(UserError, match="does not fit what is to train: it has no vision_tow"):
-            checkpoints.restore(wider, run.base)
+            run.restore(checkpoints, template=wider)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_the_fingerprint_sees_a_flipped_bit_and_a_swap(dtype):
     x = jnp.arange(24.0, dtype=dtype).reshape(4, 6)
     marks = [
-        checkpoint.fingerprint({"x": y})["x"]["checksum"]
+        fingerprint({"x": y})["x"]["checksum"]
         for y in (x, x.at[2, 3].multiply(-1), x[::-1], x.at[0, 0].set(1e-30), jnp.array(x))
     ]
     assert marks[0] == marks[4]
@@ -181,45 +188,45 @@ def test_the_fingerprint_sees_a_flipped_bit_and_a_swap(dtype):
 
 def test_a_damaged_base_is_noticed(tmp_path):
     params = small_params()
-    checkpoint.save_base(tmp_path, params)
-    checkpoint.save_base(tmp_path / "other", small_params(seed=1))
+    save_base(tmp_path, params)
+    save_base(tmp_path / "other", small_params(seed=1))
     shutil.rmtree(tmp_path / "base" / "params")
     shutil.move(tmp_path / "other" / "base" / "params", tmp_path / "base" / "params")
     with pytest.raises(UserError, match="base is damaged: language_model/lm_head/kernel"):
-        checkpoint.load_base(tmp_path, params)
+        load_base(tmp_path, params)
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="has no base/"):
-        checkpoint.load_params(tmp_path, small_params())
+        load_params(tmp_path, small_params())
 
 
 def test_a_full_disk_is_a_sentence_and_the_last_checkpoint_stays(tmp_path, monkeypatch):
     run = Run(tmp_path, small_params(), EVERYTHING)
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         run.save(checkpoints)
         checkpoints.wait()
         monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
         run.step()
         with pytest.raises(
-            UserError, match="no room for the checkpoint of step 1: .* 1 B are free"
+            UserError, match="the checkpoint of step 1 needs .* 1 B are free: .*is intact"
         ):
             run.save(checkpoints)
         monkeypatch.undo()
         assert checkpoints.latest_step() == 0
-        assert checkpoints.restore(run.template, run.base)[0].step == 0
+        assert run.restore(checkpoints)[0].step == 0
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's threads
 def test_a_write_that_breaks_off_is_a_sentence_and_no_checkpoint(tmp_path):
     run = Run(tmp_path, small_params(), EVERYTHING)
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         run.save(checkpoints)
     run.step()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with (
         pytest.raises(UserError, match="cannot write a checkpoint.*is intact"),
-        checkpoint.Checkpoints(tmp_path) as checkpoints,
+        Checkpoints(tmp_path) as checkpoints,
     ):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # no file beyond 100 bytes
         try:
@@ -227,6 +234,6 @@ def test_a_write_that_breaks_off_is_a_sentence_and_no_checkpoint(tmp_path):
             checkpoints.wait()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.manager.all_steps() == [0]
-        assert checkpoints.restore(run.template, run.base)[0].step == 0
+        assert run.restore(checkpoints)[0].step == 0

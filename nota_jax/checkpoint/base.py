@@ -1,0 +1,184 @@
+"""`run_dir/base`: the parameters that a run does not train, written once.
+
+The base keeps the precision it was handed over in; only its copy on accelerators is bf16.  It is
+also what a conversion writes: a directory with a base and no checkpoint is a place to start from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+
+from nota_jax import files
+from nota_jax.checkpoint.fingerprints import (
+    Fingerprint,
+    as_shapes,
+    fingerprint,
+    require_same,
+    require_shapes,
+)
+from nota_jax.errors import UserError
+from nota_jax.params import Tree, flatten, n_bytes, unflatten
+
+INTACT = "What was saved before is intact; make room and run the same command to continue"
+
+CHUNK_BYTES = 2**26  # of a large parameter on disk
+
+# Orbax logs each failure as an error with its traceback and raises it as well; once is enough.
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+
+
+def save_base(run_dir: str | Path, params: Tree) -> Fingerprint:
+    """Writes the parameters that a run does not train; returns their fingerprint.
+
+    A base that is there already is replaced.
+
+    Raises:
+      UserError: if they cannot be written; nothing half-written stays.
+    """
+    directory = folder_of(run_dir)
+    marks = fingerprint(params)
+    require_room("the frozen parameters", directory.parent, n_bytes(params))
+    write(directory, params if marks else None, marks)
+    return marks
+
+
+def load_base(
+    run_dir: str | Path, shapes: Tree, shardings: Mapping[str, Sharding] | None = None
+) -> tuple[dict[str, Any], Fingerprint]:
+    """What `save_base` wrote, verified by its fingerprint, which comes with it.
+
+    Args:
+      run_dir: of a run or a conversion.
+      shapes: the parameters that are expected to be in the base.
+      shardings: by path; None gives numpy arrays.
+
+    Raises:
+      UserError: if there is no base, or another one, or a damaged one.
+    """
+    directory, marks = folder_of(run_dir), read_marks(run_dir)
+    require_shapes(as_shapes(marks), shapes, f"{directory} does not fit what is frozen")
+    if not marks:
+        return {}, marks
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+        items = ocp.args.Composite(params=ocp.args.StandardRestore(template(marks, shardings)))
+        params = reader.restore(directory, args=items)["params"]
+    require_same(fingerprint(params), marks, f"{directory} is damaged")
+    return params, marks
+
+
+def read_marks(run_dir: str | Path) -> Fingerprint:
+    """The fingerprint that was written with a base.
+
+    Raises:
+      UserError: there is none.
+    """
+    directory = folder_of(run_dir)
+    if not directory.exists():
+        raise UserError(
+            f"{run_dir} has no base/: it is not the directory of a run, or its start was cut off"
+        )
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+        items = ocp.args.Composite(about=ocp.args.JsonRestore())
+        return reader.restore(directory, args=items)["about"]["base"]
+
+
+def folder_of(run_dir: str | Path) -> Path:
+    return Path(run_dir).absolute() / "base"
+
+
+def write(directory: Path, params: Tree | None, marks: Fingerprint) -> None:
+    """Parameters (None: none) and their fingerprint through Orbax; what is there is replaced."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    items = {"about": ocp.args.JsonSave({"base": marks})}
+    if params is not None:
+        items["params"] = ocp.args.StandardSave(params, save_args(params))
+    with (
+        explained(f"the parameters to {directory}", directory.parent),
+        ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as writer,
+    ):
+        writer.save(directory, args=ocp.args.Composite(**items), force=True)
+
+
+# ---- what the base, its slices and the steps share
+
+
+def save_args(tree: Tree) -> dict[str, Any]:
+    """How Orbax is to lay parameters on disk: large ones in chunks within one row.
+
+    So a layer of a stack is read without the stack (`slices`).
+    """
+
+    def in_rows(path: str, leaf: Any) -> bool:
+        return "/layers/" in path and math.prod(leaf.shape) * leaf.dtype.itemsize > CHUNK_BYTES
+
+    return unflatten(
+        {
+            path: ocp.SaveArgs(
+                chunk_byte_size=CHUNK_BYTES, shard_axes=(0,) if in_rows(path, leaf) else ()
+            )
+            for path, leaf in flatten(tree).items()
+        }
+    )
+
+
+def template(
+    forms: Mapping[str, Mapping[str, Any]], shardings: Mapping[str, Sharding] | None
+) -> dict[str, Any]:
+    """What Orbax is to restore: numpy arrays, or jax arrays where `shardings` say.
+
+    A parameter that `shardings` do not know is read to every device.
+    """
+    if shardings is None:
+        return unflatten({path: np.empty(f["shape"], f["dtype"]) for path, f in forms.items()})
+    known = next(iter(shardings.values()), None)
+    everywhere = NamedSharding(known.mesh, PartitionSpec()) if known is not None else None
+    return unflatten(
+        {
+            path: jax.ShapeDtypeStruct(
+                f["shape"], f["dtype"], sharding=shardings.get(path, everywhere)
+            )
+            for path, f in forms.items()
+        }
+    )
+
+
+def require_room(what: str, directory: Path, size: int) -> None:
+    """Raises UserError before a write of `size` bytes that the disk cannot hold.
+
+    Asked beforehand, because Orbax on a full disk prints a page of tracebacks from its threads
+    before the error reaches us.  The margin is for its manifests and for JSON.
+    """
+    files.require_room(directory, size + size // 50 + 2**20, what, INTACT)
+
+
+@contextlib.contextmanager
+def explained(
+    what: str, directory: Path, finish: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Turns a failed write into a sentence, and clears away what it left behind.
+
+    finish: waits for the writers that are still at it; what they raise is the same failure again.
+    (A straggler's leavings are cleared when the directory is next opened.)
+    """
+    try:
+        yield
+    except Exception as error:
+        with contextlib.suppress(Exception):
+            finish()
+        for half in directory.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(half, ignore_errors=True)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise UserError(
+            f"cannot write {what} ({files.free_text(directory)} free there): {reason}. {INTACT}"
+        ) from error
