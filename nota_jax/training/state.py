@@ -64,7 +64,9 @@ def place(
         else:
             leaf = leaf.astype(to)
         # A step donates, and so destroys, the state's buffers; the caller's must survive it.
-        return jax.device_put(leaf, sharding, may_alias=False)
+        placed = jax.device_put(leaf, sharding, may_alias=False)
+        # Else the memory of all copies is taken before that of the first original is free again.
+        return jax.block_until_ready(placed) if consume else placed
 
     flat = flatten(tree)
     if consume:
