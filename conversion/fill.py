@@ -20,7 +20,7 @@ from conversion.names import LeftOut, Slot
 from conversion.tensors import DTYPES, Tensor, refuse
 from nota_jax.checkpoint import slices
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.models.notagpt import init_params
+from nota_jax.models.notagpt import init_params, param_shapes
 from nota_jax.params import Tree, flatten, unflatten
 
 EMBEDDING = "language_model/model/embed_tokens/embedding"
@@ -178,7 +178,7 @@ def plan(sources: Sequence[Source], config: NotaGPTConfig, vocab_size: int) -> P
     Raises:
       UserError: that lists every unknown, missing, surplus or misshapen tensor.
     """
-    shapes = flatten(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+    shapes = flatten(param_shapes(config))
     problems: list[str] = []
     left_out: list[tuple[str, str]] = []
     found: dict[str, dict[int | None, Tensor]] = {}

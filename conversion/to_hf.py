@@ -31,7 +31,7 @@ from nota_jax.data.feed.tokenizer import load_tokenizer, save_tokenizer
 from nota_jax.errors import UserError, exit_status
 from nota_jax.files import new_folder, write_json
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.models.notagpt import init_params
+from nota_jax.models.notagpt import param_shapes
 from nota_jax.params import n_bytes
 from nota_jax.units import human_bytes
 
@@ -72,7 +72,7 @@ def open_run(folder: str | Path, step: int | None = None) -> Trained:
     vocab = stored.forms[fill.EMBEDDING].shape[0]
     image = None if tok is None else image_token_id(tok)
     config = hf_config.of_directory(folder, vocab, image)
-    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    shapes = param_shapes(config)
     problem = f"the parameters in {folder} are not those of the model that it describes"
     fingerprints.require_shapes(stored.forms, shapes, problem)
     mode = "pad"

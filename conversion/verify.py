@@ -31,7 +31,7 @@ from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.tokenizer import load_tokenizer
 from nota_jax.errors import UserError, exit_status
 from nota_jax.models import decode
-from nota_jax.models.notagpt import NotaGPT, init_params
+from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.notation.abc import reader
 from nota_jax.notation.engraving.layout import engrave
 
@@ -206,8 +206,7 @@ def _run_theirs(torch, transformers, hf, cases, run, new_tokens) -> list[Case]:
 def _run_ours(run: to_hf.Trained, cases: list[Case], eos: int, new_tokens: int) -> list[Case]:
     config = run.architecture
     model = NotaGPT(config)
-    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-    params = steps.load_params(run.folder, shapes, step=run.stored.step)
+    params = steps.load_params(run.folder, param_shapes(config), step=run.stored.step)
     variables = {"params": jax.tree.map(jnp.asarray, params)}
 
     def stage(method):

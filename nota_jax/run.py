@@ -33,7 +33,7 @@ from nota_jax.errors import UserError
 from nota_jax.evaluation import predict, report
 from nota_jax.evaluation.metrics import Prediction
 from nota_jax.models.flops import step_flops
-from nota_jax.models.notagpt import NotaGPT
+from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel import memory, processes
 from nota_jax.parallel.mesh import batch_ways, make_mesh, param_shardings, row_share
 from nota_jax.params import Tree, resolve, trained_parts, unflatten
@@ -42,7 +42,6 @@ from nota_jax.training.program import (
     fresh_params,
     model_config,
     pipeline_config,
-    shapes_of,
     train_config,
 )
 
@@ -74,13 +73,13 @@ def prepare(config: ConfigDict, say: Say = print) -> Run:
     kinds = {d.device_kind for d in jax.devices()}
     say(f"{len(jax.devices())} × {', '.join(kinds)}; run directory {config.run_dir}")
     if config.model.text.vocab_size:
-        check_memory(config, shapes_of(model_config(config, 0, config.model.text.vocab_size)))
+        check_memory(config, param_shapes(model_config(config, 0, config.model.text.vocab_size)))
     check_agreement(config)
     processes.main_first(lambda: prepare_dataset(config, say))
     tok = processes.main_first(lambda: prepare_tokenizer(config, say))
     vocab = tokenizer.vocabulary_size(len(tok), config.model.text.vocab_size)
     architecture = model_config(config, image_token_id(tok), vocab)
-    shapes = shapes_of(architecture)
+    shapes = param_shapes(architecture)
     check_memory(config, shapes)
     return Run(config, NotaGPT(architecture), tok, shapes)
 

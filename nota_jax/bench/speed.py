@@ -42,7 +42,7 @@ from nota_jax.data.feed.images import normalize
 from nota_jax.errors import UserError, exit_status
 from nota_jax.models import decode
 from nota_jax.models.flops import step_flops, traced_flops
-from nota_jax.models.notagpt import NotaGPT
+from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel.hardware import peak_flops
 from nota_jax.parallel.mesh import batch_ways, make_mesh, place_batch
 from nota_jax.params import count_params, trained_parts
@@ -145,7 +145,7 @@ def set_up(config: ConfigDict, total_steps: int, say: Say) -> tuple[Records, pro
     architecture = program.model_config(config, records.image_token, records.vocab)
     recipe = program.train_config(config, total_steps, {})
     return records, program.prepare(
-        recipe, NotaGPT(architecture), program.shapes_of(architecture), mesh
+        recipe, NotaGPT(architecture), param_shapes(architecture), mesh
     )
 
 

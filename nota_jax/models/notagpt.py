@@ -85,9 +85,14 @@ def place_images(x: jax.Array, features: jax.Array, is_image: jax.Array) -> jax.
 
 @partial(jax.jit, static_argnums=0)
 def init_params(config: NotaGPTConfig, rng: jax.Array) -> Params:
-    """Fresh parameters; under `jax.eval_shape` their shapes and dtypes alone, at any size."""
+    """Fresh parameters."""
     size, length = config.vision.image_size, config.num_image_tokens + 1
     pixels = jnp.zeros((1, size, size, 3))
     tokens = jnp.full((1, length), config.image_token_id)
     positions = jnp.arange(length)[None]
     return NotaGPT(config).init(rng, pixels, tokens, jnp.zeros_like(tokens), positions)["params"]
+
+
+def param_shapes(config: NotaGPTConfig) -> Params:
+    """Shapes and dtypes of the parameters, at any size; nothing is allocated."""
+    return jax.eval_shape(lambda: init_params(config, jax.random.key(0)))

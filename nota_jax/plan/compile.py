@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 
 from nota_jax.errors import UserError
 from nota_jax.models.flops import step_flops, traced_flops
-from nota_jax.models.notagpt import NotaGPT
+from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel.hardware import Chip
 from nota_jax.parallel.mesh import check_rows, make_mesh
 from nota_jax.params import flatten, trained_parts
@@ -120,7 +120,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         architecture = dataclasses.replace(architecture, platform="cpu")
     phase = program.prepare(
         program.train_config(config, _STEPS, {}), NotaGPT(architecture),
-        program.shapes_of(architecture), mesh,
+        param_shapes(architecture), mesh,
     )  # fmt: skip
     state = phase.abstract_state(target.platform)
     image_size = architecture.vision.image_size

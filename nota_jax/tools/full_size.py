@@ -26,7 +26,7 @@ from conversion import from_hf, hf_config, names, tensors
 from nota_jax.errors import UserError, exit_status
 from nota_jax.files import write_json
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.models.notagpt import init_params
+from nota_jax.models.notagpt import param_shapes
 from nota_jax.params import count_params, flatten, n_bytes
 from nota_jax.units import human_bytes
 
@@ -43,7 +43,7 @@ def config_of(size: str) -> NotaGPTConfig:
 
 def make(folder: Path, config: NotaGPTConfig, n_shards: int) -> int:
     """Writes the random checkpoint; returns its number of parameters."""
-    shapes = flatten(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+    shapes = flatten(param_shapes(config))
     forms = {
         name: jax.ShapeDtypeStruct(slot.tensor_shape(leaf.shape), BFLOAT16)
         for path, leaf in shapes.items()

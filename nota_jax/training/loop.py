@@ -78,7 +78,7 @@ def train(
     Args:
       config: see `TrainConfig`.
       model: `models.notagpt.NotaGPT`.
-      shapes: its parameters' shapes (`jax.eval_shape` of `init_params`).
+      shapes: its parameters' shapes (`models.notagpt.param_shapes`).
       load: shardings by path → the parameters to start from, there or as numpy arrays; called
         only if `run_dir` has no checkpoint.
       pipeline: `data.pipeline`'s; `iter(pipeline)` has `get_state` and `set_state`, in JSON, and

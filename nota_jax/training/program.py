@@ -134,11 +134,6 @@ def pipeline_config(
     )
 
 
-def shapes_of(architecture: NotaGPTConfig) -> Tree:
-    """Shapes and dtypes of the parameters; nothing is allocated."""
-    return jax.eval_shape(lambda rng: init_params(architecture, rng), jax.random.key(0))
-
-
 def abstract_batch(mesh: Mesh, n_rows: int, length: int, image_size: int) -> dict[str, Any]:
     """Shapes, dtypes and places of what a batch of the data pipeline brings to the devices."""
     one = rows.empty_batch(1, length, 0)

@@ -17,7 +17,7 @@ from nota_jax.checkpoint.steps import Checkpoints, load_params
 from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.tokenizer import train_bpe
 from nota_jax.errors import UserError
-from nota_jax.models.notagpt import NotaGPT, init_params
+from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel.mesh import make_mesh, param_shardings
 from nota_jax.params import resolve, split_tree
 from nota_jax.training import state
@@ -124,8 +124,7 @@ def test_imported_and_exported_again_it_computes_the_same(tmp_path, model):
     hf.llava_directory(tmp_path / "hf", config, "transformers-5-saved")
     from_hf.convert(from_hf.read(llava=tmp_path / "hf"), tmp_path / "ckpt", quiet)
     to_hf.export(to_hf.open_run(tmp_path / "ckpt"), tmp_path / "back", say=quiet)
-    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-    params = load_params(tmp_path / "ckpt", shapes)
+    params = load_params(tmp_path / "ckpt", param_shapes(config))
     assert_same_logits(tmp_path / "back", config, params)
 
 

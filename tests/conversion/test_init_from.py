@@ -118,13 +118,13 @@ import pickle, sys
 import jax, numpy as np
 from conversion import from_hf, tensors
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.models.notagpt import init_params
+from nota_jax.models.notagpt import param_shapes
 from nota_jax.parallel.mesh import make_mesh, param_shardings
 from nota_jax.params import flatten
 from tests.conversion.counting import counted
 
 config = NotaGPTConfig.from_dict(pickle.loads(bytes.fromhex(sys.argv[2])))
-shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+shapes = param_shapes(config)
 mesh = make_mesh(2, 2, 2)
 with counted() as read:
     out = from_hf.load(sys.argv[1], config, param_shardings(mesh, shapes), str)

@@ -11,7 +11,7 @@ from conversion.names import to_tensors
 from nota_jax.errors import UserError
 from nota_jax.models.config import NotaGPTConfig, TextConfig, VisionConfig
 from nota_jax.models.layers import linear
-from nota_jax.models.notagpt import NotaGPT, init_params, place_images
+from nota_jax.models.notagpt import NotaGPT, param_shapes, place_images
 from tests.models.hf_reference import (
     hf_llava,
     max_difference,
@@ -41,7 +41,7 @@ def notagpt_7b() -> NotaGPTConfig:
 def test_notagpt_7b_has_the_checkpoints_686_tensors_and_7566743552_parameters():
     config = notagpt_7b()
     assert config.num_image_tokens == 576
-    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    shapes = param_shapes(config)
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == 7_566_743_552
     # One scalar in place of each tensor of a stack, so that names can be counted.
     stand_ins = jax.tree.map(lambda s: np.zeros((s.shape[0],) + (1,) * (s.ndim - 1)), shapes)
@@ -189,7 +189,7 @@ def test_the_head_kernel_is_what_logits_multiplies_with(tied):
 
 def test_parameters_and_activations_have_the_configured_dtypes():
     config = tiny(dtype="bfloat16", param_dtype="bfloat16")
-    params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    params = param_shapes(config)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("bfloat16")}
     pixels, tokens = random_inputs(config)
 

@@ -17,7 +17,7 @@ from configs import phase1, phase2
 from nota_jax.errors import UserError
 from nota_jax.models import flops
 from nota_jax.models.mistral import CausalLM
-from nota_jax.models.notagpt import NotaGPT
+from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel import hardware
 from nota_jax.parallel.mesh import make_mesh
 from nota_jax.params import count_params, flatten
@@ -39,7 +39,7 @@ def lowered(nano_config):
         config = dataclasses.replace(nano_config, **changes)
         phase = program.prepare(
             program.TrainConfig(10, PHASE_2, OptimizerConfig(1e-3), loss_chunk=chunk),
-            NotaGPT(config), program.shapes_of(config), make_mesh(devices=jax.devices()[:1]),
+            NotaGPT(config), param_shapes(config), make_mesh(devices=jax.devices()[:1]),
         )  # fmt: skip
         state = phase.abstract_state()
         size = config.vision.image_size
@@ -102,7 +102,7 @@ def test_the_planned_step_takes_the_attention_of_its_target(monkeypatch, platfor
     architecture = program.model_config(config, 0, 1024, platform)
     mesh = make_mesh(devices=jax.devices()[:1])
     recipe = program.train_config(config, 10, {})
-    shapes = program.shapes_of(architecture)
+    shapes = param_shapes(architecture)
     phase = program.prepare(recipe, NotaGPT(architecture), shapes, mesh)
     state = phase.abstract_state(platform)
     batch = program.abstract_batch(mesh, 2, 128, architecture.vision.image_size)
@@ -136,7 +136,7 @@ def test_counted_operations_of_a_layer_are_xlas(nano_config):
         ),
     )  # fmt: skip
     length = 128
-    shapes = program.shapes_of(config)["language_model"]
+    shapes = param_shapes(config)["language_model"]
 
     def run(params, x, ids, positions):
         return CausalLM(config).apply({"params": params}, x, ids, positions)
@@ -174,7 +174,7 @@ def test_the_plan_says_what_each_device_holds(tiny_plan):
     assert found["rows"] % 4 == 0 and found["verdict"] == "fits"
     held = measured["held"]
     architecture = program.model_config(config, 0, 1024)
-    whole = 4 * count_params(program.shapes_of(architecture))
+    whole = 4 * count_params(param_shapes(architecture))
     assert whole / 4 < held["trainable"] < 0.3 * whole  # what is too small to cut is everywhere
     assert held["optimizer"] == pytest.approx(2 * held["trainable"], rel=0.01)
     assert sum(held.values()) == pytest.approx(measured["arguments"], rel=0.01)
