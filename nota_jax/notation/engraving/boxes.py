@@ -223,10 +223,10 @@ class _Page:
         weight = _WEIGHTS.get(text, 0)
         if text == "decoration" and line.text.isdigit():
             weight = 1  # a fingering
-        width = self._font.width(line.text, line.size, weight)
+        letters, width = self._font.letters(line.text, line.size, weight)
         x = line.x - {"start": 0.0, "middle": width / 2, "end": width}[line.anchor]
         place = 0
-        for letter, (left, top, right, bottom) in self._font.letters(line.text, line.size, weight):
+        for letter, (left, top, right, bottom) in letters:
             place = line.text.index(letter, place)
             box = (x + left, line.y + top, x + right, line.y + bottom)
             number = start + place

@@ -12,6 +12,8 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
+from fontTools.pens.boundsPen import BoundsPen
+from fontTools.ttLib import TTFont
 from PIL import ImageFont
 
 MUSIC_FONTS = ("Leipzig", "Bravura", "Gootville", "Leland")
@@ -57,27 +59,38 @@ class TextFont:
         """Advance of `text`, in the unit of `size`; weight 0 is regular, 1 bold, 2 italic."""
         return _face(self.files[weight]).getlength(text) * size / _MEASURE_SIZE
 
-    def letters(self, text: str, size: float, weight: int = 0) -> list[tuple[str, Box]]:
+    def letters(
+        self, text: str, size: float, weight: int = 0
+    ) -> tuple[list[tuple[str, Box]], float]:
         """Every letter but spaces and its ink's box, from where the text begins on its baseline.
 
-        A character that the family lacks is the fallback's, as the rasteriser has it.
+        The advance, which is returned with them, is that of what is drawn and not always `width`:
+        where the family lacks a character, resvg sets the whole text in the fallback, or, where
+        that lacks another one, each in the font that has it.
         """
+        own, fallback = self.files[weight], text_font(FALLBACK_FONT).files[0]
+        wanted = {ord(c) for c in text if not c.isspace()}
+        if wanted <= _characters(own):
+            files = [own] * len(text)
+        elif wanted <= _characters(fallback):
+            files = [fallback] * len(text)
+        else:
+            files = [own if c.isspace() or ord(c) in _characters(own) else fallback for c in text]
         found, start = [], 0.0
-        has = _characters(self.files[weight])
-        for drawn, run in itertools.groupby(text, key=lambda c: c.isspace() or ord(c) in has):
-            part = "".join(run)
-            face = _face(self.files[weight] if drawn else text_font(FALLBACK_FONT).files[0])
+        for file, run in itertools.groupby(zip(files, text, strict=True), key=lambda pair: pair[0]):
+            part, face = "".join(letter for _, letter in run), _face(file)
             for i, letter in enumerate(part):
                 if not letter.isspace():
                     # Less its own advance, and not up to the letter before: the kerning between
                     # the two stands before this one.
                     x = start + face.getlength(part[: i + 1]) - face.getlength(letter)
-                    left, top, right, bottom = face.getbbox(letter, anchor="ls")
-                    scale = size / _MEASURE_SIZE
-                    box = ((x + left) * scale, top * scale, (x + right) * scale, bottom * scale)
-                    found.append((letter, box))
+                    x *= size / _MEASURE_SIZE
+                    left, top, right, bottom = _ink(face.path, letter)
+                    found.append(
+                        (letter, (x + left * size, top * size, x + right * size, bottom * size))
+                    )
             start += face.getlength(part)
-        return found
+        return found, start * size / _MEASURE_SIZE
 
     def missing(self, text: str) -> str:
         """Characters of `text` that neither this family nor the fallback (DejaVu Sans) draws."""
@@ -95,11 +108,24 @@ def _face(path: str) -> ImageFont.FreeTypeFont:
 
 
 @functools.cache
-def _characters(path: str) -> frozenset[int]:
-    from fontTools.ttLib import TTFont
+def _open(path: str) -> TTFont:
+    return TTFont(path, lazy=True)
 
-    with TTFont(path, lazy=True) as font:
-        return frozenset(font.getBestCmap())
+
+@functools.cache
+def _characters(path: str) -> frozenset[int]:
+    return frozenset(_open(path).getBestCmap())
+
+
+@functools.cache
+def _ink(path: str, letter: str) -> Box:
+    """The ink of a letter of size 1, from its origin on the baseline, y downwards."""
+    font = _open(path)
+    pen = BoundsPen(font.getGlyphSet())
+    font.getGlyphSet()[font.getBestCmap()[ord(letter)]].draw(pen)
+    left, bottom, right, top = pen.bounds or (0, 0, 0, 0)
+    em = font["head"].unitsPerEm
+    return left / em, -top / em, right / em, -bottom / em
 
 
 @functools.cache
