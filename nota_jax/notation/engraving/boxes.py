@@ -10,6 +10,7 @@ a letter's follows from the text font's own measures.  Symbols are rows of a num
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import zlib
@@ -18,6 +19,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from nota_jax.notation.engraving.errors import EngraveError
 from nota_jax.notation.engraving.fonts import Box, TextFont
 from nota_jax.notation.engraving.glyphs import TEMPO_BEATS, TEMPO_DOT, shape
 from nota_jax.notation.engraving.mei import CLEFS, split_duration
@@ -46,7 +48,7 @@ SYMBOL = np.dtype(
         ("event", "i2"),  # of the bar: for signs and bar lines the one that follows; title's number
         ("number", "i2"),  # letter of its text (spaces count), head from below, sign of the key …
         # A letter; a meter as in M:, a bar line as in ABC, a clef's, decoration's or figure's name.
-        ("label", "U12"),
+        ("label", "U24"),
         ("text", "u1"),  # index into TEXTS
         ("verse", "u1"),  # of a lyric, from 1
         ("position", "i1"),  # diatonic: C4 is 28, one a step
@@ -63,7 +65,7 @@ SYMBOL = np.dtype(
         ("grace", "?"),
     ]
 )
-_SIXTEENTHS = 16  # of a pixel: exact in float32, and two bytes hold pages up to 4,095 pixels
+_SIXTEENTHS = 16  # of a pixel: exact in float32, and small whole numbers when packed
 
 _DEFAULTS = {name: np.zeros((), SYMBOL[name].base)[()] for name in SYMBOL.names} | {
     "system": -1, "bar": -1, "label": "", "position": NOTHING, "height": NOTHING,
@@ -74,7 +76,10 @@ _WEIGHTS = {"composer": 2, "annotation": 2, "ending": 1}  # of TextFont; regular
 
 
 def symbols(laid_out: LaidOut, font: TextFont, music_font: str) -> np.ndarray:
-    """Every symbol of a page, as the module says."""
+    """Every symbol of a page, as the module says.
+
+    Raises `EngraveError` where the name of one is too long for its column.
+    """
     page = _Page(laid_out, font, music_font)
     rows = list(page.header())
     clef = Clef()
@@ -101,7 +106,7 @@ def symbols(laid_out: LaidOut, font: TextFont, music_font: str) -> np.ndarray:
 def _row(kind: str, box: Box, **values: object) -> dict:
     label = values.get("label", "")
     if len(label) > SYMBOL["label"].itemsize // 4:
-        raise ValueError(f"the label {label!r} of a {kind} is too long for the array")
+        raise EngraveError(f"the {kind} {label!r} is too long for a label")
     return _DEFAULTS | {"kind": KINDS.index(kind), "box": box} | values
 
 
@@ -265,6 +270,7 @@ def _halvings(base: Fraction) -> int:
     return round(-math.log2(base))
 
 
+@functools.cache
 def _value(duration: Fraction) -> dict[str, int]:
     """A note value; a whole-bar rest has none."""
     if not duration:
@@ -305,7 +311,7 @@ def pack(symbols: np.ndarray) -> bytes:
         if name == "label":
             column = np.searchsorted(labels, column).astype("<u2")
         elif name == "box":
-            column = np.round(column.T * _SIXTEENTHS).astype("<u2")
+            column = np.round(column.T * _SIXTEENTHS).astype("<i4")
         parts.append(column.astype(column.dtype.newbyteorder("<")).tobytes())
     return zlib.compress(b"".join(parts))
 
@@ -317,7 +323,7 @@ def unpack(packed: bytes) -> np.ndarray:
     n, labels = json.loads(data[4:start])
     symbols = np.zeros(n, SYMBOL)
     for name in SYMBOL.names:
-        kept = {"label": np.dtype("<u2"), "box": np.dtype("<u2")}.get(name, SYMBOL[name].base)
+        kept = {"label": np.dtype("<u2"), "box": np.dtype("<i4")}.get(name, SYMBOL[name].base)
         size = n * (4 if name == "box" else 1)
         column = np.frombuffer(data, kept.newbyteorder("<"), size, start)
         start += column.nbytes

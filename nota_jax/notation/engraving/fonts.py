@@ -83,9 +83,9 @@ class TextFont:
                 if not letter.isspace():
                     # Less its own advance, and not up to the letter before: the kerning between
                     # the two stands before this one.
-                    x = start + face.getlength(part[: i + 1]) - face.getlength(letter)
+                    x = start + face.getlength(part[: i + 1]) - _advance(file, letter)
                     x *= size / _MEASURE_SIZE
-                    left, top, right, bottom = _ink(face.path, letter)
+                    left, top, right, bottom = _ink(file, letter)
                     found.append(
                         (letter, (x + left * size, top * size, x + right * size, bottom * size))
                     )
@@ -105,6 +105,11 @@ _MEASURE_SIZE = 200
 @functools.cache
 def _face(path: str) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, _MEASURE_SIZE)
+
+
+@functools.cache
+def _advance(path: str, letter: str) -> float:
+    return _face(path).getlength(letter)
 
 
 @functools.cache
