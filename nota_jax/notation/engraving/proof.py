@@ -6,6 +6,7 @@ two are compared bar by bar, and the first difference is told in words.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 from fractions import Fraction
@@ -68,7 +69,7 @@ def drawn(tune: Tune, system_starts: set[int]) -> list[DrawnBar]:
             if i == 0 or any(isinstance(change, Meter) for change in changes):
                 items += _meter_sign(now.meter)
             if bars and signs:
-                bars[-1] = _with_courtesies(bars[-1], tuple(signs))
+                bars[-1] = dataclasses.replace(bars[-1], courtesies=tuple(signs))
         else:
             items += signs
         items += _inner(bar.events, rest, now, {n: slur_ends[i, n] for n in range(len(bar.events))})
@@ -104,10 +105,6 @@ def _key_sign(key: Key) -> list[Sign]:
 
 def _meter_sign(meter: Meter) -> list[Sign]:
     return [] if meter.text == "none" else [("meter", meter.text.replace("(", "").replace(")", ""))]
-
-
-def _with_courtesies(bar: DrawnBar, signs: tuple[Sign, ...]) -> DrawnBar:
-    return DrawnBar(bar.items, signs, bar.repeat_start, bar.barline, bar.volta, bar.volta_start)
 
 
 def _inner(
@@ -185,23 +182,26 @@ def _slur_ends(tune: Tune) -> dict[tuple[int, int], list[tuple[int, int]]]:
 
 
 def _difference(expected: DrawnBar, found: DrawnBar) -> str:
-    for name in ("repeat_start", "barline", "volta", "volta_start", "courtesies"):
-        a, b = getattr(expected, name), getattr(found, name)
-        if a != b:
-            return f"{name.replace('_', ' ')}: the tune has {a!r}, the page {b!r}"
     if len(expected.events) != len(found.events):
         return f"the tune has {len(expected.events)} events, the page {len(found.events)}"
+    number = 0
     for a, b in zip(expected.items, found.items, strict=False):
+        number += isinstance(a, DrawnEvent)
         if a == b:
             continue
         if isinstance(a, DrawnEvent) and isinstance(b, DrawnEvent):
-            where = f"event {expected.events.index(a) + 1}, "
-            for name in a.__dataclass_fields__:
-                if getattr(a, name) != getattr(b, name):
-                    return (f"{where}{name}: the tune has {getattr(a, name)}, "
-                            f"the page {getattr(b, name)}")  # fmt: skip
+            return f"event {number}, {_first_difference(a, b)}"
         return f"the tune has {a}, the page {b}"
-    return f"the tune has {expected.items}, the page {found.items}"
+    return _first_difference(expected, found)
+
+
+def _first_difference(expected: object, found: object) -> str:
+    """The first field in which two values of one dataclass differ."""
+    for field in dataclasses.fields(expected):
+        ours, theirs = getattr(expected, field.name), getattr(found, field.name)
+        if ours != theirs:
+            return f"{field.name.replace('_', ' ')}: the tune has {ours}, the page {theirs}"
+    raise ValueError("there is no difference")
 
 
 def _check_pitches(tune: Tune, laid_out: LaidOut, starts: set[int]) -> None:
