@@ -64,8 +64,8 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.previous = f"runs/{size}/phase{phase - 1}" if phase > 1 else ""
     c.init_from = "checkpoints/llava-mistral-7b" if paper else ""
     c.model = model(size)
-    # Folder of a Hugging Face fast tokenizer; "" trains a byte-level BPE of vocab_size entries on
-    # the dataset's training split and keeps it beside the dataset.
+    # Folder of a Hugging Face fast tokenizer, or a run that has one; "" trains a byte-level BPE of
+    # vocab_size entries on the dataset's training split.  The run keeps it in run_dir/tokenizer.
     c.tokenizer = "checkpoints/llava-mistral-7b" if paper else ""
     c.vocab_size = 1024 if tiny else 4096
 

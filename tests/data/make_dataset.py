@@ -35,7 +35,7 @@ def make_page(task: str, number: int) -> Page:
         )
         for name in subtasks
     )
-    metadata = {name: "" for name in layout.TEXTS}
+    metadata = dict.fromkeys(layout.TEXTS, "")
     metadata |= {"region": "Europe", "staff_spacing": 5.0, "transposition": 0}
     return Page(f"{task}-{number}", task, file.getvalue(), turns, metadata)
 

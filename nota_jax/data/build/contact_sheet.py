@@ -58,10 +58,9 @@ def _samples(directory: Path, count: int) -> list[Page]:
 
 def _cell(page: Page, turn: int) -> Image.Image:
     cell = Image.new("RGB", (_CELL, _CELL + _TEXT_HEIGHT), "white")
-    with Image.open(io.BytesIO(page.png)) as picture:
-        picture = picture.convert("RGB")
-        picture.thumbnail((_CELL, _CELL), Image.Resampling.LANCZOS)
-        cell.paste(picture, ((_CELL - picture.width) // 2, 0))
+    picture = Image.open(io.BytesIO(page.png)).convert("RGB")
+    picture.thumbnail((_CELL, _CELL), Image.Resampling.LANCZOS)
+    cell.paste(picture, ((_CELL - picture.width) // 2, 0))
     draw = ImageDraw.Draw(cell)
     draw.line([(0, _CELL), (_CELL, _CELL)], fill="#c8c8c8")
     asked, said = page.turns[turn % len(page.turns)], page.metadata

@@ -190,7 +190,7 @@ def _draw_missing(
     ):
         drawn = _drawn(plans, pool)
         for index in missing:
-            tally, records = Tally(), []
+            tally, records = Tally(), list[tuple[str, bytes]]()
             for plan, results in itertools.islice(drawn, len(chunks[index])):
                 records += _records(plan, results, settings, tally)
                 bar.update()

@@ -87,8 +87,8 @@ class EncodedTurn(NamedTuple):
 
 def image_token_id(tok: PreTrainedTokenizerBase) -> int:
     """Id of `<image>`, which `tokenizer.load_tokenizer` adds; UserError where there is none."""
-    token = tok.convert_tokens_to_ids(IMAGE)
-    if token is None or token == tok.unk_token_id:
+    token = tok.get_vocab().get(IMAGE)
+    if token is None:
         raise UserError(
             f"the tokenizer {tok.name_or_path or ''} has no {IMAGE} token: load it with "
             "nota_jax.data.feed.tokenizer.load_tokenizer, which adds it"
@@ -155,7 +155,7 @@ def decode_answer(tok: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     """The text of generated tokens up to the end of sequence, outer whitespace removed."""
     stops = {tok.eos_token_id, tok.pad_token_id}
     end = next((i for i, token in enumerate(ids) if token in stops), len(ids))
-    return tok.decode(list(ids[:end]), skip_special_tokens=False).strip()
+    return str(tok.decode(list(ids[:end]), skip_special_tokens=False)).strip()
 
 
 def _encode(tok: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:

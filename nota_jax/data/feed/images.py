@@ -70,7 +70,7 @@ def decode(png: bytes, *, background: tuple[int, int, int] = WHITE, name: str = 
         with warnings.catch_warnings():
             # Pillow only warns from 90 to 180 million pixels: no score is that large.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(png))
+            image: Image.Image = Image.open(io.BytesIO(png))
             image.load()
     except (
         UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError,

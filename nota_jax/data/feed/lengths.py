@@ -42,7 +42,7 @@ def length_classes(
     """
     limits = sorted(set(limits))
     by_need = np.argsort(needed, kind="stable")
-    ends = []
+    ends: list[int] = []
     for limit in limits[:-1]:
         fit = int(np.searchsorted(needed[by_need], limit, side="right"))
         start = ends[-1] if ends else 0

@@ -179,7 +179,8 @@ def _drawn(subtask: str, page: int, share: float) -> bool:
 
 def _pack(lengths: Sequence[int], room: int, most: int) -> list[int]:
     """Turns per row when each row takes as many of the coming turns as fit."""
-    sizes, used = [], 0
+    sizes: list[int] = []
+    used = 0
     for length in lengths:
         if not sizes or used + length > room or sizes[-1] == most:
             sizes.append(0)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import tempfile
 from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
@@ -23,6 +24,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from nota_jax.data.feed.chat import CHAT_TEMPLATE, IMAGE, PAD
 from nota_jax.errors import UserError
+from nota_jax.files import full_disk_is_an_error
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "[INST]", "[/INST]", IMAGE, PAD)
 FILES = ("tokenizer.json", "tokenizer.model")  # a folder with one of them holds a tokenizer
@@ -104,12 +106,11 @@ def find(*places: str | pathlib.Path) -> pathlib.Path | None:
     places: in the order of preference: tokenizers, run directories, checkpoints; "" is passed over.
     None where none of them has one.
     """
-    folders = (
-        folder
-        for place in filter(None, places)
-        for folder in (pathlib.Path(place), pathlib.Path(place, "tokenizer"))
-    )
-    return next((f for f in folders if any((f / name).is_file() for name in FILES)), None)
+    for place in filter(bool, map(str, places)):
+        for folder in (pathlib.Path(place), pathlib.Path(place, "tokenizer")):
+            if any((folder / name).is_file() for name in FILES):
+                return folder
+    return None
 
 
 def load_tokenizer(place: str | pathlib.Path) -> PreTrainedTokenizerFast:
@@ -155,20 +156,29 @@ def vocabulary_size(entries: int, given: int = 0) -> int:
 
 
 def save_tokenizer(tok: PreTrainedTokenizerBase, folder: str | pathlib.Path) -> None:
-    """Writes the tokenizer so that transformers 4 and 5 both load it."""
+    """Writes the tokenizer so that transformers 4 and 5 both load it.
+
+    `tokenizer.json` appears last: where it stands, the tokenizer is whole.
+    """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tok.save_pretrained(folder)
-    config = folder / "tokenizer_config.json"
-    settings = json.loads(config.read_text())
-    # Transformers 5 writes a class and a list that 4 cannot read; both read these.
-    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-    if isinstance(settings.get("extra_special_tokens"), list):
-        settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
-    config.write_text(json.dumps(settings, indent=2) + "\n")
+    with (
+        full_disk_is_an_error(folder),
+        tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished,
+    ):
+        tok.save_pretrained(unfinished)
+        config = pathlib.Path(unfinished, "tokenizer_config.json")
+        settings = json.loads(config.read_text())
+        # Transformers 5 writes a class and a list that 4 cannot read; both read these.
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        if isinstance(settings.get("extra_special_tokens"), list):
+            settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
+        config.write_text(json.dumps(settings, indent=2) + "\n")
+        for path in sorted(config.parent.iterdir(), key=lambda path: path.name in FILES):
+            path.replace(folder / path.name)
 
 
-def _sentencepiece_class() -> type:
+def _sentencepiece_class() -> type[PreTrainedTokenizerFast]:
     import transformers
 
     # transformers 4 calls the fast class LlamaTokenizerFast; 5 has one class for both.

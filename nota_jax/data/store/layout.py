@@ -44,6 +44,10 @@ FEATURES = tfds.features.FeaturesDict(
 )
 
 
+# What is not known of a page is empty.
+_NOTHING_KNOWN = {**dict.fromkeys(TEXTS, ""), "staff_spacing": 0.0, "transposition": 0}
+
+
 def encode(page: Page) -> bytes:
     """A page as a serialized tf.train.Example; the same page gives the same bytes."""
     serialized = FEATURES.serialize_example(
@@ -52,6 +56,7 @@ def encode(page: Page) -> bytes:
             "task": page.task,
             "image": io.BytesIO(page.png),
             "turns": [{name: getattr(turn, name) for name in TURN_TEXTS} for turn in page.turns],
+            **_NOTHING_KNOWN,
             **page.metadata,
         }
     )

@@ -57,7 +57,7 @@ def missing_shards(directory: str | Path) -> list[Path]:
     return [path for info in infos for path in map(Path, info.filepaths) if not path.is_file()]
 
 
-class PageReader(Sequence[Page]):
+class PageReader:
     """The pages of the given splits, concatenated; pictures stay encoded.
 
     Reading is thread-safe, and every page is read by itself (no shard is held in memory).
@@ -91,6 +91,9 @@ class PageReader(Sequence[Page]):
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[Page]:
+        return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, index: int) -> Page:
         if not 0 <= index < len(self):

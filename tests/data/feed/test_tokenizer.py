@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nota_jax.data.feed import tokenizer
 from nota_jax.data.feed.tokenizer import (
     SPECIAL_TOKENS,
     find,
     load_tokenizer,
+    save_tokenizer,
     train_bpe,
     vocabulary_size,
 )
@@ -116,6 +118,16 @@ def test_a_tokenizer_is_found_in_a_folder_or_in_the_run_that_owns_it(tok, tmp_pa
     assert find("", tmp_path / "missing", tmp_path, bare) == bare  # tmp_path holds none itself
     assert find("", tmp_path) is find() is None
     assert len(load_tokenizer(run)) == 300 and len(load_tokenizer(bare)) == 310
+
+
+def test_a_tokenizer_that_was_half_written_is_not_found(tok, tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tokenizer.json, "dumps", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_tokenizer(tok, tmp_path)
+    assert find(tmp_path) is None and not list(tmp_path.iterdir())
 
 
 def test_a_vocabulary_is_rounded_up_unless_its_size_is_given():

@@ -1,5 +1,6 @@
 """A page in a record, and the names of splits."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -13,6 +14,15 @@ def test_a_page_survives_its_record():
     page = make_page("extraction", 3)
     page.metadata.update(staff_spacing=4.75, transposition=-3, credits="Jack Campin; Mairéad")
     assert layout.decode(layout.encode(page)) == page
+
+
+def test_what_is_not_known_of_a_page_is_empty():
+    page = dataclasses.replace(make_page("extraction", 3), metadata={"region": "China"})
+    found = layout.decode(layout.encode(page))
+    assert found.png == page.png and found.turns == page.turns
+    known = {name: value for name, value in found.metadata.items() if value}
+    assert known == {"region": "China"}
+    assert found.metadata.keys() == make_page("extraction", 3).metadata.keys()
 
 
 def test_the_same_page_gives_the_same_bytes_in_another_process():
