@@ -29,6 +29,7 @@ from transformers import PreTrainedTokenizerBase
 import nota_jax
 from conversion import fill, hf_config, names, tensors
 from nota_jax.checkpoint import slices
+from nota_jax.data.feed import tokenizer
 from nota_jax.data.feed.chat import image_token_id
 from nota_jax.data.feed.tokenizer import load_tokenizer, save_tokenizer
 from nota_jax.environment import quiet
@@ -41,8 +42,6 @@ from nota_jax.units import human_bytes
 Say = Callable[[str], None]
 
 PROVENANCE = "conversion.json"
-TOKENIZERS = ("tokenizer.json", "tokenizer.model")
-MULTIPLE = 64  # a vocabulary of a multiple of it can be cut over devices and suits matrix units
 
 
 @dataclass(frozen=True)
@@ -79,27 +78,23 @@ def read(
                 f"{llava} holds tensors of the layout {layout}, which is a part of a model: give "
                 f"--clip and --mistral, or force one of {whole}"
             )
-        vision, text, layer, image = hf_config.of_llava(llava, layout, set(found), clip)
-        sources = [fill.Source(llava, layout, found)]
-        if clip is not None:
-            sources[0] = fill.Source(llava, layout, found, ("connector", "text", "head"))
+        described = hf_config.of_llava(llava, layout, found, clip)
+        # With a CLIP beside it, the vision tower always comes from there.
+        parts = tuple(part for part in names.COMPONENTS if clip is None or part != "vision")
+        sources = [fill.Source(llava, layout, found, parts)]
     else:
         if layout is not None:
             raise UserError("--layout is for --llava; CLIP's and Mistral's are recognised")
-        text, layer, image = hf_config.mistral_section(mistral), -2, None
+        described = hf_config.of_clip_and_mistral(clip, mistral)
         sources = [_part(mistral, ("mistral",), ("text", "head"))]
     if clip is not None:
-        vision = hf_config.clip_section(clip)
         sources.append(_part(clip, ("clip", "clip-flat"), ("vision",)))
 
     home = llava or mistral
-    old = int(text.get("vocab_size", hf_config.MISTRAL_DEFAULTS["vocab_size"]))
-    tok = None
-    if any((home / name).is_file() for name in TOKENIZERS):
-        tok = load_tokenizer(home)
-    vocab, image = _vocabulary(home, old, image, tok)
-    config = hf_config.build(vision, text, layer, image, vocab, f"{home}/config.json")
-    return Reading(config, fill.plan(sources, config, old), tok, tuple(sources))
+    tok = load_tokenizer(home) if tokenizer.find(home) else None
+    config = hf_config.build(described, *_vocabulary(described, tok))
+    plan = fill.plan(sources, config, described.vocab_size)
+    return Reading(config, plan, tok, tuple(sources))
 
 
 def _part(folder: Path, layouts: tuple[str, ...], components: tuple[str, ...]) -> fill.Source:
@@ -111,18 +106,19 @@ def _part(folder: Path, layouts: tuple[str, ...], components: tuple[str, ...]) -
 
 
 def _vocabulary(
-    home: Path, old: int, image: int | None, tok: PreTrainedTokenizerBase | None
+    described: hf_config.Described, tok: PreTrainedTokenizerBase | None
 ) -> tuple[int, int]:
     """(vocabulary size, image token), wide enough for <image> and <pad>."""
+    old, image = described.vocab_size, described.image_token
     if tok is None:
         found, needed = (old, old + 2) if image is None else (image, image + 1)
     else:
         found, needed = image_token_id(tok), len(tok)
     if image is not None and found != image:
         raise UserError(
-            f"{home}: config.json says that <image> is token {image}, the tokenizer says {found}"
+            f"{described.where} says that <image> is token {image}, the tokenizer says {found}"
         )
-    return (old if needed <= old else -(-needed // MULTIPLE) * MULTIPLE), found
+    return (old if needed <= old else tokenizer.vocabulary_size(needed)), found
 
 
 def convert(reading: Reading, out: str | Path, say: Say = print) -> None:
@@ -130,7 +126,7 @@ def convert(reading: Reading, out: str | Path, say: Say = print) -> None:
     say(report(reading))
     with new_folder(out, n_bytes(reading.plan.shapes)) as half:
         slices.save_base(half, reading.plan.shapes, reading.plan.blocks())
-        write_json(half / hf_config.FILE, hf_config.described(reading.architecture))
+        write_json(half / hf_config.FILE, hf_config.essence(reading.architecture))
         write_json(half / PROVENANCE, _provenance(reading))
         if reading.tokenizer is not None:
             save_tokenizer(reading.tokenizer, half)

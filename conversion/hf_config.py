@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,47 +65,84 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def of_llava(folder: Path, layout: str, tensor_names: set[str], clip: Path | None):
-    """(vision, text, feature layer, image token or None) of a LLaVA's `config.json`.
+@dataclass(frozen=True)
+class Described:
+    """A model in Hugging Face's own fields, not yet held against what we can compute.
 
-    layout: of its tensors; clip: the directory that describes (and holds) the vision tower of an
-    original LLaVA.
+    vision, text: the sections of the two towers; where: the file to name in errors;
+    feature_layer: which hidden state of the vision tower the connector reads;
+    image_token: None where none is decided, as in a Mistral that has never seen one.
+    """
+
+    where: str
+    vision: Mapping[str, Any]
+    text: Mapping[str, Any]
+    feature_layer: int = -2
+    image_token: int | None = None
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.text.get("vocab_size", MISTRAL_DEFAULTS["vocab_size"]))
+
+
+def of_llava(
+    folder: Path, layout: str, tensor_names: Collection[str], clip: Path | None
+) -> Described:
+    """What a LLaVA's `config.json` says.
+
+    layout: of its tensors, as named; clip: the directory that describes (and holds) the vision
+    tower of an original LLaVA.
+
+    Raises:
+      UserError: that lists what is not as in our model.
     """
     config = read_json(folder / "config.json")
-    where, problems = f"{folder}/config.json", []
-    if layout == "original":
-        _check(config, ORIGINAL, problems)
-        text, tower = config, config.get("mm_vision_tower")
+    original, where, problems = layout == "original", f"{folder}/config.json", []
+    _check(config, ORIGINAL if original else LLAVA, problems)
+    if original:
+        text, vision = config, _tower_of_original(config, clip)
         layer, image_token = config.get("mm_vision_select_layer", -2), None
-        if clip is not None:
-            vision = clip_section(clip)
-        elif tower in KNOWN_TOWERS:
-            vision = KNOWN_TOWERS[tower]
-        elif tower and (Path(tower) / "config.json").is_file():
-            vision = clip_section(Path(tower))
-        else:
-            vision = None
+        if vision is None:
+            tower = config.get("mm_vision_tower")
             problems.append(f"its vision tower {tower!r} is described nowhere: give --clip DIR")
     else:
-        _check(config, LLAVA, problems)
         text, vision = config.get("text_config"), config.get("vision_config")
         layer = config.get("vision_feature_layer", -2)
         image_token = config.get("image_token_index", config.get("image_token_id", 32000))
         if not isinstance(text, dict) or not isinstance(vision, dict):
             problems.append("no text_config or vision_config: is it a LLaVA?")
-            text = vision = None
     if isinstance(layer, list) and len(layer) == 1:
         layer = layer[0]
     if not isinstance(layer, int):
         problems.append(f"the connector reads the layers {layer}; ours reads one")
     refuse(f"{where} describes a model that is not ours", problems)
-    if layout != "original":
+    if not original:
         tied = text.get("tie_word_embeddings")
         if tied is None and not any(name.endswith("lm_head.weight") for name in tensor_names):
             # 4.x writes the flag above, where its default is True and says nothing.
-            tied = bool(config.get("tie_word_embeddings", False))
+            tied = config.get("tie_word_embeddings", False)
         text = {"model_type": "llama"} | text | {"tie_word_embeddings": bool(tied)}
-    return vision, text, layer, image_token
+    return Described(where, vision, text, layer, image_token)
+
+
+def _tower_of_original(config: Mapping[str, Any], clip: Path | None) -> Mapping[str, Any] | None:
+    """The vision section that an original LLaVA only names; None where nothing describes it."""
+    tower = config.get("mm_vision_tower")
+    if clip is not None:
+        return clip_section(clip)
+    if tower in KNOWN_TOWERS:
+        return KNOWN_TOWERS[tower]
+    if tower and (Path(tower) / "config.json").is_file():
+        return clip_section(Path(tower))
+    return None
+
+
+def of_clip_and_mistral(clip: Path, mistral: Path) -> Described:
+    """A LLaVA-to-be of two models, each with its own `config.json`."""
+    config = read_json(mistral / "config.json")
+    if config.get("model_type") != "mistral":
+        raise UserError(f"{mistral} holds a {config.get('model_type')!r}, not a Mistral")
+    return Described(f"{mistral}/config.json", clip_section(clip), config)
 
 
 def clip_section(folder: Path) -> dict[str, Any]:
@@ -117,24 +155,13 @@ def clip_section(folder: Path) -> dict[str, Any]:
     return section
 
 
-def mistral_section(folder: Path) -> dict[str, Any]:
-    config = read_json(folder / "config.json")
-    if config.get("model_type") != "mistral":
-        raise UserError(f"{folder} holds a {config.get('model_type')!r}, not a Mistral")
-    return config
+def build(described: Described, vocab_size: int, image_token: int) -> NotaGPTConfig:
+    """The architecture; all that we cannot compute is listed.
 
-
-def build(
-    vision: Mapping[str, Any],
-    text: Mapping[str, Any],
-    layer: int,
-    image_token: int,
-    vocab_size: int,
-    where: str,
-) -> NotaGPTConfig:
-    """The architecture of Hugging Face's two sections; all that does not fit is listed."""
+    vocab_size, image_token: what they become here.
+    """
     problems: list[str] = []
-    v, t = CLIP_DEFAULTS | dict(vision), MISTRAL_DEFAULTS | dict(text)
+    v, t = CLIP_DEFAULTS | dict(described.vision), MISTRAL_DEFAULTS | dict(described.text)
     kind = t.get("model_type", "mistral")
     if kind not in ("mistral", "llava_mistral"):
         problems.append(f"the decoder is a {kind!r}; ours is a Mistral")
@@ -149,11 +176,11 @@ def build(
     scaled = rope.get("rope_type", scaling.get("rope_type", scaling.get("type", "default")))
     if scaled not in ("default", None):
         problems.append(f"the rotary angles are scaled ({scaled}); ours are not")
-    refuse(f"{where} describes a model that is not ours", problems)
+    refuse(f"{described.where} describes a model that is not ours", problems)
     return NotaGPTConfig(
         vision=VisionConfig(
             **{f.name: v[f.name] for f in dataclasses.fields(VisionConfig) if f.name in v},
-            feature_layer=layer,
+            feature_layer=described.feature_layer,
         ),
         text=TextConfig(
             vocab_size=vocab_size,
@@ -226,7 +253,7 @@ def to_hf(config: NotaGPTConfig, dtype: str, tokens: Mapping[str, int | None]) -
     }
 
 
-def described(config: NotaGPTConfig) -> dict[str, Any]:
+def essence(config: NotaGPTConfig) -> dict[str, Any]:
     """What decides the model's numbers, without how it is computed."""
     values = config.to_dict()
     return {key: values[key] for key in ("vision", "text", "connector", "image_token_id")}
@@ -253,7 +280,7 @@ def require_same(found: NotaGPTConfig, wanted: NotaGPTConfig, where: str | Path)
 
     Shapes alone would let a wrong rotary base or epsilon through.
     """
-    got, want = (flatten(described(config)) for config in (found, wanted))
+    got, want = (flatten(essence(config)) for config in (found, wanted))
     problems = []
     for path in want:
         # The connector's other fields are the resampler's, which Hugging Face has no name for.

@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from conversion import card, fill, from_hf, hf_config, names, tensors
 from nota_jax.checkpoint import fingerprints, slices
+from nota_jax.data.feed import tokenizer
 from nota_jax.data.feed.chat import CHAT_TEMPLATE, IMAGE, image_token_id
 from nota_jax.data.feed.images import IMAGE_MEAN, IMAGE_STD
 from nota_jax.data.feed.tokenizer import load_tokenizer, save_tokenizer
@@ -63,10 +64,7 @@ def open_run(folder: str | Path, step: int | None = None) -> Trained:
     if not (folder / "base").exists() and tensors.is_checkpoint(folder):
         raise UserError(f"{folder} is in Hugging Face's format already")
     stored = slices.Stored(folder, step)
-    home = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
-    tok = None
-    if any((home / name).is_file() for name in from_hf.TOKENIZERS):
-        tok = load_tokenizer(home)
+    tok = load_tokenizer(folder) if tokenizer.find(folder) else None
     if fill.EMBEDDING not in stored.forms:
         raise UserError(f"{folder} holds no {fill.EMBEDDING}: it is not the run of a NotaGPT")
     vocab = stored.forms[fill.EMBEDDING].shape[0]

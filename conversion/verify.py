@@ -45,18 +45,27 @@ TUNES = (
 )
 TEXT = "What does the field K: of an ABC tune say?"
 
+Say = Callable[[str], None]
 
-@dataclass
+
+@dataclass(frozen=True)
 class Case:
-    """One prompt, with a picture or without, and what a model makes of it, stage by stage.
+    """One prompt: a picture with a question, or text alone (png and pixels are None).
 
-    pixels [1, S, S, 3] or None; tokens int [1, T]; stages: name → array; answer: greedy tokens.
+    pixels [1, S, S, 3], normalised; tokens int [1, T], of which `n_prefix` lie before the question.
     """
 
     name: str
+    png: bytes | None
     pixels: np.ndarray | None
     tokens: np.ndarray
     n_prefix: int
+
+
+@dataclass
+class Result:
+    """What a model makes of a case: an array for each stage, and its greedy tokens."""
+
     stages: dict[str, np.ndarray] = field(default_factory=dict)
     answer: list[int] = field(default_factory=list)
 
@@ -67,7 +76,7 @@ def verify(
     pictures: Sequence[Path] = (),
     question: str = QUESTION,
     new_tokens: int = 32,
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> bool:
     """Whether both are the same model; prints the comparison.
 
@@ -80,13 +89,13 @@ def verify(
         raise UserError(f"{hf} is not the directory of a Hugging Face model")
     tok = run.tokenizer or load_tokenizer(hf)
     cases = _cases(run, tok, pictures, question)
-    good = _compare_processor(hf, run, tok, pictures, question, transformers, say)
+    good = _same_processor(transformers, hf, cases, run.image_mode, question, say)
 
     # One model at a time: two of 7b do not fit into one host.
     theirs = _run_theirs(torch, transformers, hf, cases, run, new_tokens)
     ours = _run_ours(run, cases, tok.eos_token_id, new_tokens)
-    for a, b in zip(ours, theirs, strict=True):
-        good &= _compare(a, b, tok, say)
+    for case, a, b in zip(cases, ours, theirs, strict=True):
+        good &= _same_results(case, a, b, tok, say)
     say("the same model" if good else "NOT the same model")
     return good
 
@@ -106,7 +115,7 @@ def _pngs(pictures: Sequence[Path]) -> list[tuple[str, bytes]]:
     """(name, encoded picture) of the files, or of two engraved tunes."""
     if not pictures:
         return [
-            (f"engraved tune {i}", engrave(reader.parse(text)).png)
+            (f"engraved tune {i}", engrave.engrave(reader.parse(text)).png)
             for i, text in enumerate(TUNES, 1)
         ]
     for path in pictures:
@@ -123,12 +132,14 @@ def _cases(run: to_hf.Trained, tok: Any, pictures: Sequence[Path], question: str
     cases = []
     for name, png in _pngs(pictures):
         page = images.load(png, config.vision.image_size, run.image_mode, name=name)
-        cases.append(Case(name, images.normalize(page)[None], tokens, len(prefix)))
+        cases.append(Case(name, png, images.normalize(page)[None], tokens, len(prefix)))
     text = tok(f"[INST] {TEXT} [/INST]", add_special_tokens=False)["input_ids"]
-    return [*cases, Case("text alone", None, np.array([[tok.bos_token_id, *text]]), 0)]
+    return [*cases, Case("text alone", None, None, np.array([[tok.bos_token_id, *text]]), 0)]
 
 
-def _compare_processor(hf, run, tok, pictures, question, transformers, say) -> bool:
+def _same_processor(
+    transformers: Any, hf: Path, cases: Sequence[Case], image_mode: str, question: str, say: Say
+) -> bool:
     """Pixels and prompt of the directory's own processor against ours, where it has one."""
     if not (hf / "preprocessor_config.json").is_file():
         say("no processor there: pixels and prompts not compared")
@@ -141,69 +152,69 @@ def _compare_processor(hf, run, tok, pictures, question, transformers, say) -> b
     written = chat.template(TEMPLATE)
     text = written.before_image + chat.IMAGE + written.prompt(question)
     good = True
-    cases = [case for case in _cases(run, tok, pictures, question) if case.pixels is not None]
-    for case, (name, png) in zip(cases, _pngs(pictures), strict=True):
-        page = Image.open(io.BytesIO(png)).convert("RGB")
-        if run.image_mode == "pad":
-            page = white_square(page)
+    for case in cases:
+        if case.png is None:
+            continue
+        page = Image.open(io.BytesIO(case.png)).convert("RGB")
+        if image_mode == "pad":  # in white, which transformers cannot be told to do
+            page = images.pad(page, images.WHITE)
         found = processor(images=page, text=text, return_tensors="np")
         pixels = np.moveaxis(found["pixel_values"], 1, -1)
         apart = np.abs(pixels - case.pixels) * np.asarray(images.IMAGE_STD)
         same = found["input_ids"].tolist() == case.tokens.tolist()
         levels = float(apart.max() * 255)
-        say(f"{name}: processor's pixels differ by {levels:.3f} of 1/255, prompt "
-            f"{'the same' if same else 'DIFFERENT'}")  # fmt: skip
+        prompt = "the same" if same else "DIFFERENT"
+        say(f"{case.name}: processor's pixels differ by {levels:.3f} of 1/255, prompt {prompt}")
         good &= same and levels <= 1
     return good
 
 
-def white_square(page: Image.Image) -> Image.Image:
-    """The picture in the middle of a white square: what transformers cannot be told to do."""
-    side = max(page.size)
-    square = Image.new("RGB", (side, side), "white")
-    square.paste(page, ((side - page.width) // 2, (side - page.height) // 2))
-    return square
+def _run_theirs(
+    torch: Any,
+    transformers: Any,
+    hf: Path,
+    cases: Sequence[Case],
+    run: to_hf.Trained,
+    new_tokens: int,
+) -> list[Result]:
+    model = _load_theirs(torch, transformers, hf)
+    inner = getattr(model, "model", model)
+    layer = run.architecture.vision.feature_layer
+    results = []
+    with torch.no_grad():
+        for case in cases:
+            stages = {}
+            tokens = torch.tensor(case.tokens)
+            inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+            if case.pixels is not None:
+                pixels = torch.tensor(np.moveaxis(case.pixels, -1, 1))
+                hidden = inner.vision_tower(pixels, output_hidden_states=True).hidden_states
+                seen = hidden[layer][:, 1:]
+                stages["vision"] = seen.numpy()
+                stages["connector"] = inner.multi_modal_projector(seen).numpy()
+                inputs["pixel_values"] = pixels
+            stages["logits"] = model(**inputs).logits.numpy()
+            made = model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)
+            results.append(Result(stages, made[0, tokens.shape[1] :].tolist()))
+    return results
 
 
-def _run_theirs(torch, transformers, hf, cases, run, new_tokens) -> list[Case]:
+def _load_theirs(torch: Any, transformers: Any, hf: Path) -> Any:
+    does_not_load = f"transformers {transformers.__version__} does not load {hf}"
     try:
         model, problems = transformers.LlavaForConditionalGeneration.from_pretrained(
             hf, dtype=torch.float32, output_loading_info=True
         )
     except Exception as error:  # it raises whatever its parts raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise UserError(
-            f"transformers {transformers.__version__} does not load {hf}: {reason}"
-        ) from error
-    missing = [*problems["missing_keys"], *problems["unexpected_keys"]]
-    if missing:
-        raise UserError(
-            f"transformers {transformers.__version__} does not load {hf} whole, so there is "
-            f"nothing to compare: {', '.join(sorted(map(str, missing))[:4])} …"
-        )
-    model.eval()
-    inner = getattr(model, "model", model)
-    layer = run.architecture.vision.feature_layer
-    results = []
-    with torch.no_grad():
-        for case in cases:
-            out = Case(case.name, case.pixels, case.tokens, case.n_prefix)
-            tokens = torch.tensor(case.tokens)
-            inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-            if case.pixels is not None:
-                pixels = torch.tensor(np.moveaxis(case.pixels, -1, 1))
-                seen = inner.vision_tower(pixels, output_hidden_states=True).hidden_states
-                out.stages["vision"] = seen[layer][:, 1:].numpy()
-                out.stages["connector"] = inner.multi_modal_projector(seen[layer][:, 1:]).numpy()
-                inputs["pixel_values"] = pixels
-            out.stages["logits"] = model(**inputs).logits.numpy()
-            made = model.generate(**inputs, max_new_tokens=new_tokens, do_sample=False)
-            out.answer = made[0, tokens.shape[1] :].tolist()
-            results.append(out)
-    return results
+        raise UserError(f"{does_not_load}: {reason}") from error
+    if wrong := [*problems["missing_keys"], *problems["unexpected_keys"]]:
+        first = ", ".join(sorted(map(str, wrong))[:4])
+        raise UserError(f"{does_not_load} whole, so there is nothing to compare: {first} …")
+    return model.eval()
 
 
-def _run_ours(run: to_hf.Trained, cases: list[Case], eos: int, new_tokens: int) -> list[Case]:
+def _run_ours(run: to_hf.Trained, cases: Sequence[Case], eos: int, new_tokens: int) -> list[Result]:
     config = run.architecture
     model = NotaGPT(config)
     params = steps.load_params(run.folder, param_shapes(config), step=run.stored.step)
@@ -217,29 +228,28 @@ def _run_ours(run: to_hf.Trained, cases: list[Case], eos: int, new_tokens: int) 
     think, speak = stage("hidden"), stage("logits")
     results = []
     for case in cases:
-        out = Case(case.name, case.pixels, case.tokens, case.n_prefix)
+        result = Result()
         features = jnp.zeros((1, config.num_image_tokens, config.text.hidden_size))
         if case.pixels is not None:
             features = connect(case.pixels)
-            out.stages["vision"] = np.asarray(see(case.pixels))
-            out.stages["connector"] = np.asarray(features)
+            result.stages["vision"] = np.asarray(see(case.pixels))
+            result.stages["connector"] = np.asarray(features)
         places = np.broadcast_to(np.arange(case.tokens.shape[1]), case.tokens.shape)
         hidden = think(case.tokens, np.zeros_like(places), places, features)
-        out.stages["logits"] = np.asarray(speak(hidden))
-        if case.pixels is None:
-            results.append(out)  # our decoding is about pictures
-            continue
-        turn = case.tokens[:, case.n_prefix :]
-        found = decode.generate(
-            model, variables["params"], case.pixels, case.tokens[:, : case.n_prefix], turn[None],
-            np.array([[turn.shape[1]]]), max_new_tokens=new_tokens, eos_ids=(eos,),
-        )  # fmt: skip
-        out.answer = found.tokens[0, 0, : found.lengths[0, 0]].tolist()
-        results.append(out)
+        result.stages["logits"] = np.asarray(speak(hidden))
+        if case.pixels is not None:  # our decoding is about pictures
+            turn = case.tokens[:, case.n_prefix :]
+            found = decode.generate(
+                model, variables["params"], case.pixels, case.tokens[:, : case.n_prefix],
+                turn[None], np.array([[turn.shape[1]]]),
+                max_new_tokens=new_tokens, eos_ids=(eos,),
+            )  # fmt: skip
+            result.answer = found.tokens[0, 0, : found.lengths[0, 0]].tolist()
+        results.append(result)
     return results
 
 
-def _compare(ours: Case, theirs: Case, tok: Any, say: Callable[[str], None]) -> bool:
+def _same_results(case: Case, ours: Result, theirs: Result, tok: Any, say: Say) -> bool:
     good, parts = True, []
     for stage, there in theirs.stages.items():
         apart = float(np.abs(ours.stages[stage] - there).max())
@@ -249,10 +259,10 @@ def _compare(ours: Case, theirs: Case, tok: Any, say: Callable[[str], None]) -> 
         parts.append(f"{stage} {apart:.2e} of {size:.3g}")
     kl = divergence(theirs.stages["logits"], ours.stages["logits"])
     good &= kl <= KL_TOLERANCE
-    line = f"{ours.name}: largest difference: {', '.join(parts)}; KL {kl:.2e}"
-    if ours.pixels is not None:
+    line = f"{case.name}: largest difference: {', '.join(parts)}; KL {kl:.2e}"
+    if case.pixels is not None:
         ends = {tok.eos_token_id, tok.pad_token_id}
-        a, b = ([t for t in case.answer if t not in ends] for case in (ours, theirs))
+        a, b = ([t for t in result.answer if t not in ends] for result in (ours, theirs))
         good &= a == b
         line += f"; greedy text {'the same' if a == b else 'DIFFERENT'}: {tok.decode(a)[:60]!r}"
         if a != b:

@@ -53,7 +53,7 @@ def load(
     if mode not in MODES:
         raise UserError(f"unknown image mode {mode!r}: choose one of {', '.join(MODES)}")
     image = decode(png, background=background, name=name)
-    image = _pad(image, background) if mode == "pad" else image
+    image = pad(image, background) if mode == "pad" else image
     image = _resize_shorter_side(image, size)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     if image.size != (size, size):
@@ -114,7 +114,8 @@ def shift(image: np.ndarray, down: int, right: int) -> np.ndarray:
     return moved
 
 
-def _pad(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def pad(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """The picture in the middle of a square of its longer side."""
     width, height = image.size
     if width == height:
         return image
