@@ -115,7 +115,7 @@ def _pngs(pictures: Sequence[Path]) -> list[tuple[str, bytes]]:
     """(name, encoded picture) of the files, or of two engraved tunes."""
     if not pictures:
         return [
-            (f"engraved tune {i}", engrave.engrave(reader.parse(text)).png)
+            (f"engraved tune {i}", engrave(reader.parse(text)).png)
             for i, text in enumerate(TUNES, 1)
         ]
     for path in pictures:

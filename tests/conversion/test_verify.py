@@ -52,6 +52,13 @@ def test_an_export_is_the_same_model(pair):
         assert stage in text
 
 
+def test_without_pictures_two_tunes_are_engraved(pair):
+    lines = []
+    assert verify.verify(*pair[:2], new_tokens=2, say=lines.append)
+    for name in ("engraved tune 1", "engraved tune 2", "text alone"):
+        assert any(line.startswith(f"{name}: largest difference") for line in lines)
+
+
 def changed(pair, tmp_path, edit_tensors=None, edit_config=None):
     """A copy of the export with something changed."""
     for file in pair[0].iterdir():
