@@ -112,7 +112,7 @@ def markdown(report: Mapping) -> str:
         "## Questions": [
             _questions_table(report),
             f"Composer lines: {_inline(report['composer_source'])}.",
-            f"Staff spacing, pixels, in steps of a half: {_inline(report['staff_spacing_px'])}.",
+            f"Staff spacing in pixels, down to halves: {_inline(report['staff_spacing_px'])}.",
         ],
         "## Dropped": [_bullets(report["drops"]) or "Nothing."],
         "## Problems of the sources, drawn as they are": [
