@@ -43,7 +43,7 @@ def finished(out: Path, arguments: Mapping[str, object]) -> dict | None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     report = _read_json(out / REPORT)
-    if report is None:
+    if report is None or "arguments" not in report:
         raise UserError(f"{out} exists and is no dataset of ours: choose another --out")
     _refuse_differences(out, report["arguments"], arguments, "holds a dataset built with")
     if missing := missing_shards(out):

@@ -154,8 +154,9 @@ def test_an_unfinished_build_is_not_continued_with_other_arguments(corpus, tmp_p
         build(tmp_path / "set", [corpus], 2)
 
 
-def test_a_folder_of_something_else_is_refused(corpus, tmp_path):
-    (tmp_path / "letters.txt").write_text("dear")
+@pytest.mark.parametrize("name, content", [("letters.txt", "dear"), ("build_report.json", "{}")])
+def test_a_folder_of_something_else_is_refused(corpus, tmp_path, name, content):
+    (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match="is no dataset of ours"):
         build(tmp_path, [corpus], 2)
 
