@@ -144,9 +144,7 @@ def set_up(config: ConfigDict, total_steps: int, say: Say) -> tuple[Records, pro
     records = records_of(config, batch_ways(mesh) * config.data.accumulation, say)
     architecture = program.model_config(config, records.image_token, records.vocab)
     recipe = program.train_config(config, total_steps, {})
-    return records, program.prepare(
-        recipe, NotaGPT(architecture), param_shapes(architecture), mesh
-    )
+    return records, program.prepare(recipe, NotaGPT(architecture), param_shapes(architecture), mesh)
 
 
 def weights_of(config: ConfigDict, phase: program.Program, say: Say) -> tuple[Any, str]:

@@ -257,7 +257,8 @@ def _beams_across(stem: list[float], beams: tuple[tuple[tuple[float, float], ...
     edge.  Secondary beams are drawn in pieces from stem to stem, two of which may meet at one stem
     at the same height: together they count once.
     """
-    x, levels = stem[0], []
+    x = stem[0]
+    levels: list[float] = []
     for beam in beams:
         left, right = min(x for x, _ in beam), max(x for x, _ in beam)
         if not left - _TOUCHES <= x <= right + _TOUCHES:

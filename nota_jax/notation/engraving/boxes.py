@@ -16,6 +16,7 @@ import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -39,35 +40,35 @@ SPANS = ("", "first", "inside", "last")
 
 NOTHING = -128  # in the columns of signed bytes: there is no such thing here
 
-SYMBOL = np.dtype(
-    [
-        ("kind", "u1"),  # index into KINDS
-        ("box", "f4", (4,)),  # left, top, right, bottom of the ink, pixels, in sixteenths
-        ("system", "i2"),  # −1 in the header
-        ("bar", "i2"),  # of the tune, −1 in the header
-        ("event", "i2"),  # of the bar: for signs and bar lines the one that follows; title's number
-        ("number", "i2"),  # letter of its text (spaces count), head from below, sign of the key …
-        # A letter; a meter as in M:, a bar line as in ABC, a clef's, decoration's or figure's name.
-        ("label", "U24"),
-        ("text", "u1"),  # index into TEXTS
-        ("verse", "u1"),  # of a lyric, from 1
-        ("position", "i1"),  # diatonic: C4 is 28, one a step
-        ("height", "i1"),  # staff positions above the lowest line
-        ("accidental", "i1"),  # semitones: drawn before the head, or itself
-        ("halvings", "i1"),  # of a whole note: 2 is a quarter; NOTHING for a whole-bar rest
-        ("dots", "u1"),
-        ("beam", "u1"),  # index into SPANS
-        ("tuplet", "u1"),  # index into SPANS
-        ("slurs_open", "u1"),
-        ("slurs_close", "u1"),
-        ("tie_opens", "?"),
-        ("tie_closes", "?"),
-        ("grace", "?"),
-    ]
-)
+_COLUMNS = [
+    ("kind", "u1"),  # index into KINDS
+    ("box", "f4", (4,)),  # left, top, right, bottom of the ink, pixels, in sixteenths
+    ("system", "i2"),  # −1 in the header
+    ("bar", "i2"),  # of the tune, −1 in the header
+    ("event", "i2"),  # of the bar: for signs and bar lines the one that follows; title's number
+    ("number", "i2"),  # letter of its text (spaces count), head from below, sign of the key …
+    # A letter; a meter as in M:, a bar line as in ABC, a clef's, decoration's or figure's name.
+    ("label", "U24"),
+    ("text", "u1"),  # index into TEXTS
+    ("verse", "u1"),  # of a lyric, from 1
+    ("position", "i1"),  # diatonic: C4 is 28, one a step
+    ("height", "i1"),  # staff positions above the lowest line
+    ("accidental", "i1"),  # semitones: drawn before the head, or itself
+    ("halvings", "i1"),  # of a whole note: 2 is a quarter; NOTHING for a whole-bar rest
+    ("dots", "u1"),
+    ("beam", "u1"),  # index into SPANS
+    ("tuplet", "u1"),  # index into SPANS
+    ("slurs_open", "u1"),
+    ("slurs_close", "u1"),
+    ("tie_opens", "?"),
+    ("tie_closes", "?"),
+    ("grace", "?"),
+]
+SYMBOL = np.dtype(_COLUMNS)
+_NAMES = tuple(str(column[0]) for column in _COLUMNS)
 _SIXTEENTHS = 16  # of a pixel: exact in float32, and small whole numbers when packed
 
-_DEFAULTS = {name: np.zeros((), SYMBOL[name].base)[()] for name in SYMBOL.names} | {
+_DEFAULTS = {name: np.zeros((), SYMBOL[name].base)[()] for name in _NAMES} | {
     "system": -1, "bar": -1, "label": "", "position": NOTHING, "height": NOTHING,
     "accidental": NOTHING, "halvings": NOTHING,
 }  # fmt: skip
@@ -90,20 +91,20 @@ def symbols(laid_out: LaidOut, font: TextFont, music_font: str) -> np.ndarray:
             *page.bar_line(bar, len(bar.events), *line.sign),
             *page.letters("ending", bar.volta_texts, system=bar.system, bar=bar.number),
         ]
-        for part in sorted([*bar.events, *bar.signs], key=lambda part: part.x):
+        for part in bar.parts:
             if isinstance(part, RawSign):
                 found += page.sign(part, bar, clef)
             else:
                 found += page.event(part, bar, clef, closing.get((bar.number, part.number), 0))
         rows += sorted(found, key=lambda row: (row["box"][0], -row["box"][1]))
     array = np.zeros(len(rows), SYMBOL)
-    for name in SYMBOL.names:
+    for name in _NAMES:
         array[name] = [row[name] for row in rows]
     array["box"] = np.round(array["box"] * _SIXTEENTHS) / _SIXTEENTHS
     return array
 
 
-def _row(kind: str, box: Box, **values: object) -> dict:
+def _row(kind: str, box: Box, **values: Any) -> dict[str, Any]:
     label = values.get("label", "")
     if len(label) > SYMBOL["label"].itemsize // 4:
         raise EngraveError(f"the {kind} {label!r} is too long for a label")
@@ -124,8 +125,8 @@ class _Page:
         self._header, self._frame = laid_out.header, laid_out.frame
         self._font, self._music_font = font, music_font
 
-    def header(self) -> Iterator[dict]:
-        beats: list[dict] = []
+    def header(self) -> Iterator[dict[str, Any]]:
+        beats: list[dict[str, Any]] = []
         starts: dict[tuple[str, int], int] = {}  # letters are counted through the lines of a text
         for part in self._header:
             if isinstance(part.drawn, Text):
@@ -140,7 +141,9 @@ class _Page:
                 beats.append(_row("tempo note", self._ink(part.drawn), halvings=halvings))
         yield from beats
 
-    def event(self, event: RawEvent, bar: RawBar, clef: Clef, slurs_close: int) -> Iterator[dict]:
+    def event(
+        self, event: RawEvent, bar: RawBar, clef: Clef, slurs_close: int
+    ) -> Iterator[dict[str, Any]]:
         """Heads, rest, accidentals, and what belongs to them."""
         here = {"system": bar.system, "bar": bar.number, "event": event.number}
         for number, grace in enumerate(event.graces):
@@ -163,7 +166,7 @@ class _Page:
 
     def _heads(
         self, event: RawEvent, bar: RawBar, clef: Clef, here: dict, said: dict, first: int = 0
-    ) -> Iterator[dict]:
+    ) -> Iterator[dict[str, Any]]:
         """The heads from below and their accidentals; `first` is the number of the lowest."""
         for number, head in enumerate(in_pitch_order(event.notes), first):
             place = {
@@ -178,13 +181,13 @@ class _Page:
             value = _value(event.duration)
             yield _row("head", self._box(head.glyph), **here, **place, **said, **value, **ties)
 
-    def _mark(self, mark: RawMark, **here: int) -> Iterator[dict]:
+    def _mark(self, mark: RawMark, **here: int) -> Iterator[dict[str, Any]]:
         kind, _, verse = mark.kind.partition(" ") if "lyric" in mark.kind else (mark.kind, "", "0")
         if mark.glyphs:
             yield _row("decoration", _around(map(self._box, mark.glyphs)), **here, label=mark.text)
         yield from self.letters(kind, mark.texts, **here, verse=int(verse))
 
-    def sign(self, sign: RawSign, bar: RawBar, clef: Clef) -> Iterator[dict]:
+    def sign(self, sign: RawSign, bar: RawBar, clef: Clef) -> Iterator[dict[str, Any]]:
         here = {
             "system": bar.system,
             "bar": bar.number,
@@ -207,13 +210,13 @@ class _Page:
 
     def bar_line(
         self, bar: RawBar, event: int, label: str, strokes: Sequence[Stroke]
-    ) -> Iterator[dict]:
+    ) -> Iterator[dict[str, Any]]:
         if strokes:
             box = _around(map(self._stroke, strokes))
             here = {"system": bar.system, "bar": bar.number, "event": event}
             yield _row("bar line", box, **here, label=label)
 
-    def letters(self, text: str, lines: Sequence[Text], **values: int) -> Iterator[dict]:
+    def letters(self, text: str, lines: Sequence[Text], **values: int) -> Iterator[dict[str, Any]]:
         """The letters of texts in the music."""
         start = 0
         for line in lines:
@@ -224,7 +227,9 @@ class _Page:
             yield from self._line(text, placed, start, **values)
             start += len(line.text) + 1
 
-    def _line(self, text: str, line: Text, start: int = 0, **values: int) -> Iterator[dict]:
+    def _line(
+        self, text: str, line: Text, start: int = 0, **values: int
+    ) -> Iterator[dict[str, Any]]:
         weight = _WEIGHTS.get(text, 0)
         if text == "decoration" and line.text.isdigit():
             weight = 1  # a fingering
@@ -294,6 +299,10 @@ def _span(event: RawEvent, events: Sequence[RawEvent], group) -> int:
 # ------------------------------------------------------------------ kept and moved
 
 
+# Columns that are packed otherwise than they are.
+_KEPT: dict[str, np.dtype] = {"label": np.dtype("<u2"), "box": np.dtype("<i4")}
+
+
 def moved(symbols: np.ndarray, scale: float, x: float = 0.0, y: float = 0.0) -> np.ndarray:
     """The symbols of a picture that was resized by `scale`, then moved right and down."""
     symbols = symbols.copy()
@@ -306,12 +315,12 @@ def pack(symbols: np.ndarray) -> bytes:
     labels = sorted(set(symbols["label"].tolist()))
     head = json.dumps([len(symbols), labels], ensure_ascii=False).encode()
     parts = [len(head).to_bytes(4, "little"), head]
-    for name in SYMBOL.names:
+    for name in _NAMES:
         column = symbols[name]
         if name == "label":
-            column = np.searchsorted(labels, column).astype("<u2")
+            column = np.searchsorted(labels, column).astype(_KEPT[name])
         elif name == "box":
-            column = np.round(column.T * _SIXTEENTHS).astype("<i4")
+            column = np.round(column.T * _SIXTEENTHS).astype(_KEPT[name])
         parts.append(column.astype(column.dtype.newbyteorder("<")).tobytes())
     return zlib.compress(b"".join(parts))
 
@@ -322,8 +331,8 @@ def unpack(packed: bytes) -> np.ndarray:
     start = 4 + int.from_bytes(data[:4], "little")
     n, labels = json.loads(data[4:start])
     symbols = np.zeros(n, SYMBOL)
-    for name in SYMBOL.names:
-        kept = {"label": np.dtype("<u2"), "box": np.dtype("<i4")}.get(name, SYMBOL[name].base)
+    for name in _NAMES:
+        kept = _KEPT[name] if name in _KEPT else SYMBOL[name].base
         size = n * (4 if name == "box" else 1)
         column = np.frombuffer(data, kept.newbyteorder("<"), size, start)
         start += column.nbytes

@@ -147,7 +147,8 @@ def shape(music_font: str, code: str) -> Shape:
 def outline(music_font: str, code: str) -> str:
     """A glyph's SVG path, in the units of `Shape`."""
     font = music_font if code in _table(music_font) else _FALLBACK
-    return re.search(r"<path.*/>", (_DATA / font / f"{code}.xml").read_text())[0]
+    (path,) = re.findall(r"<path.*/>", (_DATA / font / f"{code}.xml").read_text())
+    return path
 
 
 @functools.cache

@@ -282,9 +282,12 @@ def _add_note(
     return element
 
 
+_LONG_NOTES = {Fraction(2): "breve", Fraction(4): "long"}
+
+
 def _duration(duration: Fraction, i: int) -> dict[str, str]:
     base, dots = split_duration(duration, f"bar {i + 1}: ")
-    name = {2: "breve", 4: "long"}.get(base) or str(1 / base)
+    name = _LONG_NOTES.get(base) or str(1 / base)
     return {"dur": name} | ({"dots": str(dots)} if dots else {})
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 import resvg_py
-from PIL import Image
+from PIL import Image, ImageChops
 
 from nota_jax.notation.engraving.errors import EngraveError
 from nota_jax.notation.engraving.fonts import FALLBACK_FONT, TextFont, text_font
@@ -210,9 +210,9 @@ def rasterise(page: str, font: TextFont, size: int, *, colour: bool) -> bytes:
     image = Image.open(io.BytesIO(bytes(raw))).convert("RGB" if colour else "L")
     grey = image.convert("L")
     edge = 2
-    inside = grey.copy()
-    inside.paste(255, (edge, edge, size - edge, size - edge))
-    if inside.getextrema()[0] < 255:
+    border = grey.copy()
+    border.paste(255, (edge, edge, size - edge, size - edge))
+    if ImageChops.invert(border).getbbox() is not None:
         raise EngraveError("something is drawn over the edge of the page")
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=4)

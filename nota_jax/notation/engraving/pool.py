@@ -87,6 +87,7 @@ class EngravePool:
             if not busy and not done:
                 return
             for worker in self._finished(busy):
+                assert worker.job is not None  # or it were not busy
                 number, key = worker.job
                 done[number] = (key, self._result(worker))
 

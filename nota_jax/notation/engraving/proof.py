@@ -39,9 +39,9 @@ def proof(tune: Tune, laid_out: LaidOut) -> tuple[int, ...]:
         raise MismatchError(f"the tune has {len(tune.bars)} bars, the page {len(laid_out.bars)}")
     systems = [place.system for place in laid_out.places]
     starts = {i for i, system in enumerate(systems) if i == 0 or systems[i - 1] != system}
-    for i, (expected, found) in enumerate(zip(drawn(tune, starts), laid_out.bars, strict=True)):
-        if expected != found:
-            raise MismatchError(f"bar {i + 1}: {_difference(expected, found)}")
+    for i, (bar, shown) in enumerate(zip(drawn(tune, starts), laid_out.bars, strict=True)):
+        if bar != shown:
+            raise MismatchError(f"bar {i + 1}: {_difference(bar, shown)}")
     _check_pitches(tune, laid_out, starts)
     return tuple(i - 1 for i in sorted(starts) if i)
 
@@ -195,7 +195,7 @@ def _difference(expected: DrawnBar, found: DrawnBar) -> str:
     return _first_difference(expected, found)
 
 
-def _first_difference(expected: object, found: object) -> str:
+def _first_difference(expected: DrawnBar | DrawnEvent, found: DrawnBar | DrawnEvent) -> str:
     """The first field in which two values of one dataclass differ."""
     for field in dataclasses.fields(expected):
         ours, theirs = getattr(expected, field.name), getattr(found, field.name)

@@ -18,6 +18,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from nota_jax.notation.engraving.barlines import BarLine, read_bar_lines
 from nota_jax.notation.engraving.bars import read_bar
@@ -77,7 +78,7 @@ class DrawnEvent:
 
 # A sign between events: ("clef", (shape, line, octave)), ("key", ((step, alter), …)) or
 # ("meter", text).
-Sign = tuple[str, object]
+Sign = tuple[str, Any]
 
 
 @dataclass(frozen=True)
@@ -295,7 +296,7 @@ def _finish(bar: RawBar, clef: Clef, line: BarLine) -> DrawnBar:
     courtesies: list[Sign] = []
     groups: dict[int, int] = {}
     tuplets: dict[int, int] = {}
-    for part in sorted([*bar.events, *bar.signs], key=lambda part: part.x):
+    for part in bar.parts:
         if isinstance(part, RawEvent):
             items.append(_read_event(part, bar, clef, groups, tuplets))
             continue

@@ -32,14 +32,15 @@ class Spans:
         tied: dict[str, list[Tie]] = defaultdict(list)  # by the event where they begin
         for tie in ties(tune):
             tied[event_id(tie.start)].append(tie)
-        slurred: dict[str, list[Slur]] = defaultdict(list)  # by the event where they end
+        slurred: dict[str, list[tuple[Place, ET.Element]]] = defaultdict(list)  # where they end
         for slur in slurs(tune):
-            slurred[event_id(_whole(slur).end)].append(slur)
+            start, end = _ends(slur)
+            slurred[event_id(end)].append((start, _slur(start, end, slur.number)))
         for place in walk:
             eid = event_id(place)
             self.beside_notes[place.bar] += [*_marks(eid, place.event), *map(_tie, tied[eid])]
-            for slur in slurred[eid]:
-                self.beside_notes[slur.start.bar].append(_slur(slur))
+            for start, element in slurred[eid]:
+                self.beside_notes[start.bar].append(element)
 
 
 def _marks(eid: str, event: Event) -> Iterator[ET.Element]:
@@ -87,22 +88,23 @@ def _tie(tie: Tie) -> ET.Element:
     return ET.Element("tie", {ID: f"{eid}t{tie.head}", "startid": f"#{start}", "endid": f"#{end}"})
 
 
-def _slur(slur: Slur) -> ET.Element:
-    start, end = event_id(slur.start), event_id(slur.end)
-    first = f"{end}g0" if start == end else start  # `({g}a)`: from the grace note
-    name = f"{start}s{slur.number}"
-    return ET.Element("slur", {ID: name, "startid": f"#{first}", "endid": f"#{end}"})
+def _slur(start: Place, end: Place, number: int) -> ET.Element:
+    first = f"{event_id(end)}g0" if start == end else event_id(start)  # `({g}a)`: from the grace
+    name = f"{event_id(start)}s{number}"
+    return ET.Element("slur", {ID: name, "startid": f"#{first}", "endid": f"#{event_id(end)}"})
 
 
-def _whole(slur: Slur) -> Slur:
-    """The slur, if it can be drawn."""
-    if slur.start is None:
-        raise EngraveError(f"bar {slur.end.bar + 1}: a slur ends that never began")
-    if slur.end is None:
-        raise EngraveError(f"bar {slur.start.bar + 1}: a slur begins that never ends")
-    if slur.start == slur.end and slur.end.event.grace is None:
-        raise EngraveError(f"bar {slur.end.bar + 1}: a slur begins and ends on the same note")
-    return slur
+def _ends(slur: Slur) -> tuple[Place, Place]:
+    """Where a slur begins and ends, if it can be drawn."""
+    start, end = slur.start, slur.end
+    if start and end:
+        if start == end and end.event.grace is None:
+            raise EngraveError(f"bar {end.bar + 1}: a slur begins and ends on the same note")
+        return start, end
+    if end:
+        raise EngraveError(f"bar {end.bar + 1}: a slur ends that never began")
+    assert start is not None  # every slur has one end at least
+    raise EngraveError(f"bar {start.bar + 1}: a slur begins that never ends")
 
 
 def lyric_text(entry: str) -> str:

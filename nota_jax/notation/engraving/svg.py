@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 _SVG = "{http://www.w3.org/2000/svg}"
 G, PATH, USE, TEXT = f"{_SVG}g", f"{_SVG}path", f"{_SVG}use", f"{_SVG}text"
@@ -63,7 +64,7 @@ class RawSign:
     """
 
     kind: str
-    value: object
+    value: Any
     glyphs: tuple[Glyph, ...]
 
     @property
@@ -151,6 +152,12 @@ class RawBar:
     volta: str | None = None
     volta_start: bool = False
     volta_texts: tuple[Text, ...] = ()
+
+    @property
+    def parts(self) -> list[RawEvent | RawSign]:
+        """Events and signs from left to right."""
+        parts: list[RawEvent | RawSign] = [*self.events, *self.signs]
+        return sorted(parts, key=lambda part: part.x)
 
 
 # ------------------------------------------------------------------ small readers
