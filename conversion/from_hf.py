@@ -126,7 +126,7 @@ def convert(reading: Reading, out: str | Path, say: Say = print) -> None:
     say(report(reading))
     with new_folder(out, n_bytes(reading.plan.shapes)) as half:
         slices.save_base(half, reading.plan.shapes, reading.plan.blocks())
-        write_json(half / hf_config.FILE, hf_config.essence(reading.architecture))
+        write_json(half / hf_config.FILE, hf_config.architecture(reading.architecture))
         write_json(half / PROVENANCE, _provenance(reading))
         if reading.tokenizer is not None:
             save_tokenizer(reading.tokenizer, half)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from conversion.tensors import refuse
 from nota_jax.errors import UserError
@@ -21,16 +21,19 @@ from nota_jax.models.config import NotaGPTConfig, TextConfig, VisionConfig
 from nota_jax.params import flatten
 
 FILE = "architecture.json"
+Section = TypeVar("Section", VisionConfig, TextConfig)
+
 CONTEXT = 32768  # Mistral-7B's `max_position_embeddings`; rotary angles need no table
 
 MISTRAL_DEFAULTS = dict(
     vocab_size=32000, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
     num_attention_heads=32, num_key_value_heads=8, head_dim=None, rms_norm_eps=1e-6,
-    sliding_window=4096, hidden_act="silu", tie_word_embeddings=False,
+    sliding_window=4096, hidden_act="silu", tie_word_embeddings=False, model_type="mistral",
 )  # fmt: skip
 CLIP_DEFAULTS = dict(
     image_size=224, patch_size=32, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
     num_attention_heads=12, hidden_act="quick_gelu", layer_norm_eps=1e-5, num_channels=3,
+    model_type="clip_vision_model",
 )  # fmt: skip
 # What the original LLaVA only names.
 KNOWN_TOWERS = {
@@ -39,6 +42,15 @@ KNOWN_TOWERS = {
         num_hidden_layers=24, num_attention_heads=16,
     )
 }  # fmt: skip
+# field of a section → (accepted values, what it is, ours)
+MISTRAL = {
+    "model_type": (("mistral", "llava_mistral"), "the decoder", "a Mistral"),
+    "hidden_act": (("silu",), "the decoder's activation", "silu"),
+}
+CLIP = {
+    "model_type": (("clip_vision_model", "clip"), "the vision tower", "a CLIP"),
+    "num_channels": ((3,), "the number of the vision tower's channels", "3"),
+}
 # field of the original's config → (accepted values, why no others)
 ORIGINAL = {
     "mm_projector_type": (("mlp2x_gelu",), "the connector has to be linear, GELU, linear"),
@@ -160,43 +172,36 @@ def build(described: Described, vocab_size: int, image_token: int) -> NotaGPTCon
 
     vocab_size, image_token: what they become here.
     """
-    problems: list[str] = []
     v, t = CLIP_DEFAULTS | dict(described.vision), MISTRAL_DEFAULTS | dict(described.text)
-    kind = t.get("model_type", "mistral")
-    if kind not in ("mistral", "llava_mistral"):
-        problems.append(f"the decoder is a {kind!r}; ours is a Mistral")
-    if v.get("model_type", "clip_vision_model") not in ("clip_vision_model", "clip"):
-        problems.append(f"the vision tower is a {v['model_type']!r}; ours is a CLIP")
-    if v["num_channels"] != 3:
-        problems.append(f"the vision tower reads {v['num_channels']} channels; ours 3")
-    if t["hidden_act"] != "silu":
-        problems.append(f"the decoder's activation is {t['hidden_act']!r}; ours is silu")
-    rope = t.get("rope_parameters") or {}
-    scaling = t.get("rope_scaling") or {}
+    problems = [
+        f"{what} is {section[key]!r}; ours is {ours}"
+        for section, rows in ((t, MISTRAL), (v, CLIP))
+        for key, (accepted, what, ours) in rows.items()
+        if section[key] not in accepted
+    ]
+    rope, scaling = t.get("rope_parameters") or {}, t.get("rope_scaling") or {}
     scaled = rope.get("rope_type", scaling.get("rope_type", scaling.get("type", "default")))
     if scaled not in ("default", None):
         problems.append(f"the rotary angles are scaled ({scaled}); ours are not")
     refuse(f"{described.where} describes a model that is not ours", problems)
+    heads = t["num_attention_heads"]
+    t |= {
+        "vocab_size": vocab_size,
+        "num_key_value_heads": t["num_key_value_heads"] or heads,
+        "head_dim": t["head_dim"] or t["hidden_size"] // heads,
+        "rope_theta": float(rope.get("rope_theta") or t.get("rope_theta") or 1e4),
+        "tie_word_embeddings": bool(t["tie_word_embeddings"]),
+    }
+    v["feature_layer"] = described.feature_layer
     return NotaGPTConfig(
-        vision=VisionConfig(
-            **{f.name: v[f.name] for f in dataclasses.fields(VisionConfig) if f.name in v},
-            feature_layer=described.feature_layer,
-        ),
-        text=TextConfig(
-            vocab_size=vocab_size,
-            hidden_size=t["hidden_size"],
-            intermediate_size=t["intermediate_size"],
-            num_hidden_layers=t["num_hidden_layers"],
-            num_attention_heads=t["num_attention_heads"],
-            num_key_value_heads=t["num_key_value_heads"] or t["num_attention_heads"],
-            head_dim=t["head_dim"] or t["hidden_size"] // t["num_attention_heads"],
-            rope_theta=float(rope.get("rope_theta") or t.get("rope_theta") or 1e4),
-            rms_norm_eps=float(t["rms_norm_eps"]),
-            sliding_window=t["sliding_window"],
-            tie_word_embeddings=bool(t["tie_word_embeddings"]),
-        ),
+        vision=_of_fields(VisionConfig, v),
+        text=_of_fields(TextConfig, t),
         image_token_id=image_token,
     )
+
+
+def _of_fields(kind: type[Section], values: Mapping[str, Any]) -> Section:
+    return kind(**{f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values})
 
 
 def _check(config: Mapping[str, Any], accepted: Mapping[str, tuple], problems: list[str]) -> None:
@@ -213,11 +218,11 @@ def to_hf(config: NotaGPTConfig, dtype: str, tokens: Mapping[str, int | None]) -
     text, vision = dataclasses.asdict(config.text), dataclasses.asdict(config.vision)
     theta, layer = text.pop("rope_theta"), vision.pop("feature_layer")
     ids = {f"{name}_token_id": tokens.get(name) for name in ("bos", "eos", "pad")}
+    dtypes = {"torch_dtype": dtype, "dtype": dtype}  # 4.x, 5
     return {
         "architectures": ["LlavaForConditionalGeneration"],
         "model_type": "llava",
-        "torch_dtype": dtype,  # 4.x
-        "dtype": dtype,  # 5
+        **dtypes,
         "ignore_index": -100,
         "image_token_index": config.image_token_id,
         "image_seq_length": config.vision.num_patches,
@@ -236,9 +241,8 @@ def to_hf(config: NotaGPTConfig, dtype: str, tokens: Mapping[str, int | None]) -
             "max_position_embeddings": CONTEXT,
             "hidden_act": "silu",
             "attention_dropout": 0.0,
-            "torch_dtype": dtype,
-            "dtype": dtype,
             "use_cache": True,
+            **dtypes,
             **ids,
         },
         "vision_config": {
@@ -247,13 +251,12 @@ def to_hf(config: NotaGPTConfig, dtype: str, tokens: Mapping[str, int | None]) -
             "num_channels": 3,
             "projection_dim": 768,
             "attention_dropout": 0.0,
-            "torch_dtype": dtype,
-            "dtype": dtype,
+            **dtypes,
         },
     }
 
 
-def essence(config: NotaGPTConfig) -> dict[str, Any]:
+def architecture(config: NotaGPTConfig) -> dict[str, Any]:
     """What decides the model's numbers, without how it is computed."""
     values = config.to_dict()
     return {key: values[key] for key in ("vision", "text", "connector", "image_token_id")}
@@ -280,7 +283,7 @@ def require_same(found: NotaGPTConfig, wanted: NotaGPTConfig, where: str | Path)
 
     Shapes alone would let a wrong rotary base or epsilon through.
     """
-    got, want = (flatten(essence(config)) for config in (found, wanted))
+    got, want = (flatten(architecture(config)) for config in (found, wanted))
     problems = []
     for path in want:
         # The connector's other fields are the resampler's, which Hugging Face has no name for.

@@ -143,7 +143,7 @@ def test_files_that_are_no_safetensors(tmp_path):
 @pytest.mark.parametrize(
     "section, key, value, words",
     [
-        ("text_config", "model_type", "llama", "the decoder is a 'llama'; ours is a Mistral"),
+        ("text_config", "model_type", "llama", "the decoder is 'llama'; ours is a Mistral"),
         ("text_config", "hidden_act", "gelu", "activation is 'gelu'; ours is silu"),
         ("text_config", "rope_scaling", {"type": "linear", "factor": 2}, "are scaled (linear)"),
         ("vision_config", "model_type", "siglip_vision_model", "ours is a CLIP"),

@@ -60,9 +60,9 @@ def test_every_kind_of_decoder_comes_back_with_its_configuration(tmp_path, model
     want = hf.llava_directory(tmp_path / "hf", config, "transformers-5-saved")
     reading, got = there_and_back(tmp_path, llava=tmp_path / "hf")
     assert_same(got, want)
-    assert hf_config.essence(reading.architecture) == hf_config.essence(config)
+    assert hf_config.architecture(reading.architecture) == hf_config.architecture(config)
     again = from_hf.read(llava=tmp_path / "back").architecture
-    assert hf_config.essence(again) == hf_config.essence(config)
+    assert hf_config.architecture(again) == hf_config.architecture(config)
     written = json.loads((tmp_path / "back" / "config.json").read_text())["text_config"]
     assert written["rope_theta"] == written["rope_parameters"]["rope_theta"]
 
