@@ -31,7 +31,7 @@ from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel.hardware import Chip
 from nota_jax.parallel.mesh import check_rows, make_mesh
 from nota_jax.params import flatten, trained_parts
-from nota_jax.plan import hlo
+from nota_jax.plan import traffic
 from nota_jax.plan.targets import Target, parse
 from nota_jax.training import program
 
@@ -155,7 +155,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     memory = compiled.memory_analysis()
     arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes
     written = outputs - memory.alias_size_in_bytes  # the state is donated: written in place
-    reading = hlo.read(compiled.as_text(), [d.process_index for d in mesh.devices.flat])
+    reading = traffic.read(compiled.as_text(), [d.process_index for d in mesh.devices.flat])
     return result | {
         "compiled_s": time.monotonic() - started,
         "arguments": arguments,
@@ -163,7 +163,6 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         "code": memory.generated_code_size_in_bytes,
         "peak": arguments + memory.temp_size_in_bytes + written,
         "moved": reading.moved,
-        "unknown_loops": reading.unknown_loops,
         "collectives": [vars(c) for c in reading.collectives],
     }  # fmt: skip
 

@@ -48,7 +48,7 @@ REMATS = ("full", "dots", "none")  # from the smallest memory to the fewest oper
 TIMEOUT_S = 3600
 # Modules that the compiled program depends on, beside `models`.
 _PROGRAM = (
-    "params.py", "parallel/mesh.py", "plan/compile.py", "plan/hlo.py",
+    "params.py", "parallel/mesh.py", "plan/compile.py", "plan/hlo.py", "plan/traffic.py",
     *(f"training/{name}.py" for name in ("loss", "optimizer", "program", "state", "step")),
 )  # fmt: skip
 

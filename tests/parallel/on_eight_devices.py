@@ -21,7 +21,7 @@ from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import NotaGPT
 from nota_jax.parallel.mesh import make_mesh, param_shardings, place_batch, place_params
 from nota_jax.params import flatten
-from nota_jax.plan import hlo
+from nota_jax.plan import traffic
 from nota_jax.training.loss import chunked_cross_entropy
 from nota_jax.training.step import loss_and_grads
 
@@ -67,7 +67,7 @@ def collectives(chunk, ambient):
     )  # fmt: skip
     gradient = jax.jit(jax.grad(loss, (0, 1)), out_shardings=(rows, columns))
     text = gradient.lower(*arguments).compile().as_text()
-    return sum(found.count for found in hlo.read(text).collectives)
+    return sum(found.count for found in traffic.read(text).collectives)
 
 
 results["collectives"] = {

@@ -1,4 +1,4 @@
-"""Run by test_plan_hlo.py in a process in which XLA shows eight virtual CPU devices.
+"""Run by test_hlo.py in a process in which XLA shows eight virtual CPU devices.
 
     python known_collectives.py OUT.json
 
