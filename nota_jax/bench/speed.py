@@ -223,7 +223,7 @@ def decoding_side(
         model, params, pixels, prefix, asked.turns, asked.lengths,
         max_new_tokens=new_tokens, eos_ids=(eos,),
     )  # fmt: skip
-    about = {"questions": int((asked.lengths > 0).sum()), "flops_done": traced_flops(traced)}
+    about = {"questions": int((asked.lengths > 0).sum()), "flops_done": traced_flops(traced.jaxpr)}
     return Side(name, answer, about)
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from nota_jax.models.attention import attention
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.models.layers import keep_rows, linear, scan_layers
+from nota_jax.models.layers import keep_rows, linear, matmul, scan_layers
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:
@@ -64,13 +64,14 @@ class Embeddings(nn.Module):
             "class_embedding", nn.initializers.normal(width**-0.5), (width,), dtypes["param_dtype"]
         )
         patches = PatchEmbedding(self.config, name="patch_embedding")(pixels)
-        cls = jnp.broadcast_to(class_embedding.astype(patches.dtype), (len(pixels), 1, width))
+        # Parameters are cast behind the broadcast, so that gradients are summed in float32.
+        cls = jnp.broadcast_to(class_embedding, (len(pixels), 1, width)).astype(patches.dtype)
         x = jnp.concatenate([cls, patches], axis=1)
         positions = nn.Embed(
             vision.num_patches + 1, width, embedding_init=_plane_waves, name="position_embedding",
-            **dtypes,
+            param_dtype=dtypes["param_dtype"],
         )  # fmt: skip
-        return x + positions(jnp.arange(vision.num_patches + 1))
+        return (x + positions(jnp.arange(vision.num_patches + 1))).astype(x.dtype)
 
 
 class PatchEmbedding(nn.Module):
@@ -93,8 +94,9 @@ class PatchEmbedding(nn.Module):
         n = side // patch
         # Runs of whole lines of a patch, so that cutting moves as few and as long pieces as it can.
         cut = pixels.reshape(batch * n, patch, n, patch * channels).swapaxes(1, 2)
-        kernel = kernel.astype(pixels.dtype).reshape(-1, vision.hidden_size)
-        return cut.reshape(batch, n * n, -1) @ kernel
+        kernel, cut = kernel.reshape(-1, vision.hidden_size), cut.reshape(batch, n * n, -1)
+        # On a CPU, JAX's own gradient is the faster one for a kernel with so many rows.
+        return cut @ kernel if kernel.dtype == cut.dtype else matmul(cut, kernel)
 
 
 def _contrast_init(rng: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:

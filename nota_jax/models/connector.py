@@ -48,7 +48,8 @@ class Resampler(nn.Module):
             dtypes["param_dtype"],
         )  # fmt: skip
         features = nn.LayerNorm(name="feature_norm", **dtypes)(features)
-        x = jnp.broadcast_to(queries.astype(features.dtype), (len(features), *queries.shape))
+        # Cast behind the broadcast, so that the gradient is summed in float32.
+        x = jnp.broadcast_to(queries, (len(features), *queries.shape)).astype(features.dtype)
         layers = scan_layers(ResamplerLayer, self.config, connector.num_hidden_layers)
         x = layers(self.config, name="layers")(x, features)[0]
         return nn.LayerNorm(name="norm", **dtypes)(x)

@@ -94,22 +94,29 @@ def generate(
     if place is not None:
         batch = tuple(map(place, batch))
     answers = _generate(
-        model, params, *batch, sampling, max_new_tokens=max_new_tokens, eos_ids=tuple(eos_ids)
-    )
+        model, params, *batch, sampling, max_new_tokens=max_new_tokens, eos_ids=tuple(eos_ids),
+        mesh=_mesh_of(params),
+    )  # fmt: skip
     return Answers(*map(_whole, answers))
 
 
 def trace(
-    model: NotaGPT, params: Params, pixels: jax.Array, prefix_tokens: np.ndarray,
-    turn_tokens: np.ndarray, turn_lengths: np.ndarray, *, max_new_tokens: int,
-    eos_ids: tuple[int, ...],
-) -> Any:  # fmt: skip
-    """The program that `generate` would run for the same arguments, greedily; nothing is run."""
-    seeds = np.zeros_like(turn_lengths, np.uint32)
+    model: NotaGPT, params: Params, pixels: Any, prefix_tokens: Any, turn_tokens: Any,
+    turn_lengths: Any, *, max_new_tokens: int, eos_ids: tuple[int, ...],
+) -> jax.stages.Traced:  # fmt: skip
+    """The program that `generate` would run for the same arguments, greedily; nothing is run.
+
+    Arrays may be `jax.ShapeDtypeStruct`s, and turns have to be padded to `TURN_BUCKET` then.
+    """
+    if isinstance(turn_tokens, np.ndarray):
+        turn_tokens = _padded(turn_tokens)
+    seeds = jax.ShapeDtypeStruct(
+        turn_lengths.shape, jnp.uint32, sharding=getattr(turn_lengths, "sharding", None)
+    )
     return _generate.trace(
-        model, params, pixels, prefix_tokens, _padded(turn_tokens), turn_lengths, seeds, None,
-        max_new_tokens=max_new_tokens, eos_ids=eos_ids,
-    ).jaxpr  # fmt: skip
+        model, params, pixels, prefix_tokens, turn_tokens, turn_lengths, seeds, None,
+        max_new_tokens=max_new_tokens, eos_ids=eos_ids, mesh=_mesh_of(params),
+    )  # fmt: skip
 
 
 def _padded(turn_tokens: np.ndarray) -> np.ndarray:
@@ -122,17 +129,31 @@ def _whole(x: jax.Array) -> np.ndarray:
     return np.asarray(x) if here else multihost_utils.process_allgather(x, tiled=True)
 
 
-@partial(jax.jit, static_argnames=("model", "max_new_tokens", "eos_ids"))
-def _generate(
+def _mesh_of(params: Params) -> jax.sharding.AbstractMesh | None:
+    """That the parameters are sharded over; None where they lie on one device."""
+    where = getattr(jax.tree.leaves(params)[0], "sharding", None)
+    mesh = getattr(where, "mesh", None)
+    return mesh.abstract_mesh if mesh is not None and mesh.size > 1 else None
+
+
+@partial(jax.jit, static_argnames=("model", "max_new_tokens", "eos_ids", "mesh"))
+def _generate(model, params, *arguments, mesh=None, **limits):
+    if mesh is None:
+        return _answer(model, params, *arguments, **limits)
+    with jax.sharding.use_abstract_mesh(mesh):  # for `models.layers.constrain`
+        return _answer(model, params, *arguments, **limits)
+
+
+def _answer(
     model, params, pixels, prefix, turns, lengths, seeds, sampling, *, max_new_tokens, eos_ids
 ):  # fmt: skip
     n_prefix, n_turn = prefix.shape[1], turns.shape[2]
     eos = jnp.asarray(eos_ids)
-    decoder = params["language_model"]
-    layers = mistral.unstack(decoder)
+    config = model.config
     hidden, caches = _prefill(model, params, pixels, prefix, turns, lengths, max_new_tokens - 1)
+    weights = mistral.step_weights(config, params["language_model"])
     keys = jax.vmap(jax.vmap(jax.random.key))(seeds)
-    token = _choose(model.apply({"params": params}, hidden, method="logits"), sampling, keys, 0)
+    token = _choose(mistral.step_logits(config, weights, hidden), sampling, keys, 0)
 
     def step(state):
         """Reads token n − 1 of each answer, chooses token n."""
@@ -140,7 +161,7 @@ def _generate(
         positions = n_prefix + lengths + n - 1
         masks = _visible(positions, lengths, n_prefix, n_turn, n, max_new_tokens - 1, model)
         logits, caches = mistral.step(
-            model.config, decoder, layers, token, positions, caches, *masks, slot=n_turn + n - 1
+            config, weights, token, positions, caches, *masks, slot=n_turn + n - 1
         )
         token = _choose(logits, sampling, keys, n)
         answers = answers.at[..., n].set(jnp.where(ended, -1, token))

@@ -13,8 +13,10 @@ from jax.sharding import PartitionSpec
 
 from nota_jax.models.config import NotaGPTConfig
 
-# The mesh axes that cut the rows of a batch; `parallel.mesh` says what they mean.
+# Mesh axes (`parallel.mesh` says what they mean): those that shard the rows of a batch, and those
+# over which a decoding step shards its weights.
 ROW_AXES = ("data", "fsdp")
+WEIGHT_AXES = ("tensor", "fsdp")
 
 POLICIES = {
     "full": None,  # keep the layer's input, compute the rest again
@@ -62,10 +64,14 @@ def keep_rows(x: jax.Array) -> jax.Array:
     partitioner sometimes leaves the weights where they are and gathers the activations of all
     rows instead: of a frozen tower, say.  Without an ambient mesh nothing happens.
     """
-    names = jax.sharding.get_abstract_mesh().axis_names
-    if not set(ROW_AXES) <= set(names):
+    return constrain(x, ROW_AXES)
+
+
+def constrain(x: jax.Array, *spec: str | tuple[str, ...] | None) -> jax.Array:
+    """x sharded over the ambient mesh as a `PartitionSpec` says; without a mesh x as it is."""
+    if not set(ROW_AXES) <= set(jax.sharding.get_abstract_mesh().axis_names):
         return x
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(ROW_AXES))
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
 
 
 def row_blocks() -> int:
@@ -87,16 +93,33 @@ def copy_for_row_blocks(kernel: jax.Array) -> jax.Array:
     return jax.lax.with_sharding_constraint(copies, PartitionSpec(ROW_AXES, None, "tensor"))
 
 
-def linear(config: NotaGPTConfig, size: int, name: str, *, use_bias: bool = True) -> nn.Dense:
-    """x […, D] → […, size], in the configured dtypes."""
-    return nn.Dense(size, use_bias=use_bias, name=name, dot_general=_dot_general, **config.dtypes)
+class Linear(nn.Module):
+    """x […, D] → […, size].
+
+    `nn.Dense` would cast kernel and bias to the compute dtype first, so that their gradients came
+    rounded to it, before they are summed over devices and microbatches.
+    """
+
+    config: NotaGPTConfig
+    size: int
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        dtype, param_dtype = self.config.dtypes.values()
+        shape = (x.shape[-1], self.size)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, param_dtype)
+        # Named for the remat policy, which does not look inside a custom gradient.
+        y = checkpoint_name(matmul(x.astype(dtype), kernel), "linear")
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.size,), param_dtype)
+        return (y + bias).astype(dtype)
 
 
-def _dot_general(x: jax.Array, kernel: jax.Array, dimensions, precision=None) -> jax.Array:
-    """`lax.dot_general` as `nn.Dense` calls it: the last axis of x by the first of the kernel."""
-    del dimensions, precision  # Dense's are always these; None is the default that JAX is set to
-    # Named for the remat policy, which does not look inside a custom gradient.
-    return checkpoint_name(matmul(x, kernel), "linear")
+def linear(config: NotaGPTConfig, size: int, name: str, *, use_bias: bool = True) -> Linear:
+    """A linear map to `size`, in the configured dtypes."""
+    return Linear(config, size, use_bias, name=name)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -110,24 +133,28 @@ def matmul(x: jax.Array, kernel: jax.Array, dtype: str | None = None) -> jax.Arr
     dtype: of the sums and the result; None for x's.  The gradient is multiplied in x's dtype all
       the same, as under PyTorch's autocast, and the kernel's comes in the kernel's dtype.
     """
+    return _product(x, kernel.astype(x.dtype), dtype)
+
+
+def _product(x, kernel, dtype):
     contracted = (((x.ndim - 1,), (0,)), ((), ()))
-    return jax.lax.dot_general(
-        x, kernel.astype(x.dtype), contracted, preferred_element_type=dtype or x.dtype
-    )
+    return jax.lax.dot_general(x, kernel, contracted, preferred_element_type=dtype or x.dtype)
 
 
 def _matmul_forward(x, kernel, dtype):
-    return matmul(x, kernel, dtype), (x, kernel)
+    # Kept as it was multiplied: cast again from the kernel, it would be gathered again under fsdp.
+    cast = kernel.astype(x.dtype)
+    return _product(x, cast, dtype), (x, cast, jnp.empty(0, kernel.dtype))
 
 
 def _matmul_backward(dtype, saved, dy):
     del dtype
-    x, kernel = saved
+    x, cast, like_kernel = saved
     rows, last = tuple(range(x.ndim - 1)), (x.ndim - 1,)
     dy = dy.astype(x.dtype)
-    dx = jax.lax.dot_general(dy, kernel.astype(x.dtype), ((last, (1,)), ((), ())))
+    dx = jax.lax.dot_general(dy, cast, ((last, (1,)), ((), ())))
     kernel_gradient = jax.lax.dot_general(
-        x, dy, ((rows, rows), ((), ())), preferred_element_type=kernel.dtype
+        x, dy, ((rows, rows), ((), ())), preferred_element_type=like_kernel.dtype
     )
     return dx, kernel_gradient
 

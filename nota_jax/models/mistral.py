@@ -16,7 +16,15 @@ import jax.numpy as jnp
 
 from nota_jax.models.attention import attention, cached_attention, turn_mask
 from nota_jax.models.config import NotaGPTConfig
-from nota_jax.models.layers import keep_rows, linear, matmul, scan_layers
+from nota_jax.models.layers import (
+    ROW_AXES,
+    WEIGHT_AXES,
+    constrain,
+    keep_rows,
+    linear,
+    matmul,
+    scan_layers,
+)
 
 
 class Cache(NamedTuple):
@@ -69,10 +77,49 @@ def rotate(x: jax.Array, rotary: tuple[jax.Array, jax.Array]) -> jax.Array:
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
 
 
+class StepWeights(NamedTuple):
+    """What a decoding step reads: `language_model` but for its stack, and the layers one by one.
+
+    Matrices are in the compute dtype and sharded by columns, or by rows where the one before them
+    was by columns, over all devices of a `data` group: they stay there, and the few activations of
+    a step travel.  Under fsdp's own sharding, made for many rows, each token would cost a sum over
+    the devices for each matrix, or a gathering of all weights.
+    """
+
+    shared: dict
+    layers: list[dict]
+
+
+def step_weights(config: NotaGPTConfig, params: dict) -> StepWeights:
+    """From the parameters of `language_model`.
+
+    The layers come out of the stack as copies, because a scan would copy each layer's weights and
+    caches out of it at every step.
+    """
+
+    def place(path: tuple, leaf: jax.Array) -> jax.Array:
+        *_, owner, name = (key.key for key in path)
+        if name != "kernel":
+            return leaf
+        by_rows = owner in ("o_proj", "down_proj")
+        last = (WEIGHT_AXES, None) if by_rows else (None, WEIGHT_AXES)
+        return constrain(leaf.astype(config.dtype), *[None] * (leaf.ndim - 2), *last)
+
+    placed = jax.tree_util.tree_map_with_path(place, params)
+    stack = placed["model"]["layers"]
+    model = {name: part for name, part in placed["model"].items() if name != "layers"}
+    return StepWeights(
+        shared=placed | {"model": model},
+        layers=[
+            jax.tree.map(lambda stacked: stacked[i], stack)  # noqa: B023
+            for i in range(config.text.num_hidden_layers)
+        ],
+    )
+
+
 def step(
     config: NotaGPTConfig,
-    params: dict,
-    layers: Sequence[dict],
+    weights: StepWeights,
     tokens: jax.Array,
     positions: jax.Array,
     caches: Sequence[Cache],
@@ -82,11 +129,7 @@ def step(
 ) -> tuple[jax.Array, list[Cache]]:
     """One decoding step: the newest token of Q questions about each of B images.
 
-    The layers are unrolled, because a scan would copy each layer's weights and caches out of the
-    stack at every step.
-
     Args:
-      params: `language_model`; layers: its stack, `unstack`ed.
       tokens, positions: int [B, Q].
       prefix_mask: bool [B, Q, P]; own_mask: bool [B, Q, C]: the cache slots that are seen.
       slot: where the tokens' own keys and values go, which `own_mask` shows already.
@@ -99,20 +142,35 @@ def step(
         rotary_angles(positions, text.head_dim, text.rope_theta), positions,
         prefix_mask=prefix_mask, own_mask=own_mask, slot=slot,
     )  # fmt: skip
-    x = model.apply({"params": params}, tokens, method="embed")
+    x = model.apply({"params": weights.shared}, tokens, method="embed")
     appended = []
-    for layer, cache in zip(layers, caches, strict=True):
+    for layer, cache in zip(weights.layers, caches, strict=True):
         x, cache = Layer(config, keep_kv=True).apply({"params": layer}, x, scope, cache)
         appended.append(cache)
-    x = RMSNorm(config).apply({"params": params["model"]["norm"]}, x)
-    return model.apply({"params": params}, x, method="logits"), appended
+    x = RMSNorm(config).apply({"params": weights.shared["model"]["norm"]}, x)
+    return step_logits(config, weights, x), appended
 
 
-def unstack(params: dict) -> list[dict]:
-    """The parameters of each layer of `language_model`, as copies out of the stack."""
-    stack = params["model"]["layers"]
-    count = len(jax.tree.leaves(stack)[0])
-    return [jax.tree.map(lambda p: p[i], stack) for i in range(count)]  # noqa: B023
+def step_logits(config: NotaGPTConfig, weights: StepWeights, hidden: jax.Array) -> jax.Array:
+    """Hidden states [B, Q, D] of each answer's newest token → float32 [B, Q, V]."""
+    hidden = constrain(hidden, "data")
+    logits = CausalLM(config).apply({"params": weights.shared}, hidden, method="logits")
+    return _to_rows(logits)
+
+
+# A step's activations are sharded in two ways: by rows where the caches lie, and by columns where
+# the weights do.  Each way there is written out as both ends, because XLA would otherwise choose to
+# send the weights, or the caches, to where it finds the activations.
+
+
+def _to_rows(y: jax.Array) -> jax.Array:
+    """What weights made, [B, Q, E], to where the rows of the caches are."""
+    return constrain(constrain(y, "data", None, WEIGHT_AXES), ROW_AXES, None, "tensor")
+
+
+def _to_columns(y: jax.Array) -> jax.Array:
+    """What was read from the caches, [B, Q, E], to where the weights' rows are."""
+    return constrain(constrain(y, ROW_AXES, None, "tensor"), "data", None, WEIGHT_AXES)
 
 
 class CausalLM(nn.Module):
@@ -193,10 +251,11 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, scope: Scope, cache: Cache | None = None):
-        x = keep_rows(x)
+        in_step = cache is not None
+        x = constrain(x, "data") if in_step else keep_rows(x)
         y = RMSNorm(self.config, name="input_layernorm")(x)
         y, kept = SelfAttention(self.config, name="self_attn")(y, scope, cache)
-        x = x + y
+        x = constrain(x + y, "data") if in_step else x + y
         y = RMSNorm(self.config, name="post_attention_layernorm")(x)
         x = x + MLP(self.config, name="mlp")(y)
         return x, kept if self.keep_kv else None
@@ -211,6 +270,7 @@ class SelfAttention(nn.Module):
 
         def heads(name, count):
             y = linear(self.config, count * text.head_dim, name, use_bias=False)(x)
+            y = y if cache is None else _to_rows(y)
             return y.reshape(*x.shape[:2], count, text.head_dim)
 
         q = rotate(heads("q_proj", text.num_attention_heads), scope.rotary)
@@ -228,10 +288,10 @@ class SelfAttention(nn.Module):
             # step copied all caches (half of its time on a CPU).
             kept = cache.append(k, v, scope.slot)
             out = cached_attention(q, *kept, scope.prefix_mask, scope.own_mask)
-        out = linear(self.config, text.hidden_size, "o_proj", use_bias=False)(
-            out.reshape(*x.shape[:2], -1)
-        )
-        return out, kept
+        out = out.reshape(*x.shape[:2], -1)
+        if cache is not None:
+            out = _to_columns(out)
+        return linear(self.config, text.hidden_size, "o_proj", use_bias=False)(out), kept
 
 
 class MLP(nn.Module):
