@@ -62,7 +62,7 @@ def work_of(config: ConfigDict, say: Callable[[str], None] = print) -> Work:
     d = config.data
     settings = pipeline_config(config, image_tokens(config), 1)
     pages = PageReader(d.dir, [f"{task}_train" for task in d.tasks])
-    plan = packing.plan_rows(pages, tokenizer.load_tokenizer(home), settings.row_settings())
+    plan = packing.plan_rows(pages, tokenizer.load_tokenizer(home), settings)
     classes = length_classes(plan.row_lengths, lengths, 1, d.length_multiple)
     shares = {t: n / plan.n_rows for t, n in batches_by_length(classes, 1).items()}
     return Work(questions, plan.n_turns / plan.n_rows, shares, f"measured on {d.dir}")

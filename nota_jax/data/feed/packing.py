@@ -33,25 +33,30 @@ _FORMAT = 1  # raise it when the plan's arrays or the packing change
 _PAGES_AT_ONCE = 512
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RowSettings:
     """What a row looks like.
 
     template: a name in `chat.TEMPLATES`.
     n_image_tokens: image tokens in the prefix.
-    max_length: tokens in a row, prefix included; turns that do not fit even alone are dropped.
+    lengths: the static lengths, any order, prefix included; a row takes the smallest that holds it,
+      and turns that do not fit the largest even alone are dropped and counted.
     turns_per_row: at most so many turns share a row; 0 for as many as fit, 1 for LLaVA's rows.
     subtasks: names to keep, or names with a minus in front to leave out; () keeps all.
     shares: (subtask, share) for subtasks that only that share of their pages asks, the same pages
       in every epoch: a mixture.
     """
 
-    template: str
     n_image_tokens: int
-    max_length: int
+    lengths: tuple[int, ...]
+    template: str = "mistral_instruct"
     turns_per_row: int = 0
     subtasks: tuple[str, ...] = ()
     shares: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def max_length(self) -> int:
+        return max(self.lengths)
 
 
 def plan_rows(
@@ -197,7 +202,14 @@ def _cache_key(pages: PageReader, tok: PreTrainedTokenizerFast, settings: RowSet
         pages.fingerprint(),
         tok.backend_tokenizer.to_str(),
         (tok.bos_token, tok.eos_token),
-        dataclasses.asdict(settings),
+        {
+            "template": settings.template,
+            "n_image_tokens": settings.n_image_tokens,
+            "max_length": settings.max_length,
+            "turns_per_row": settings.turns_per_row,
+            "subtasks": settings.subtasks,
+            "shares": settings.shares,
+        },
         dataclasses.asdict(chat.template(settings.template)),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]

@@ -24,49 +24,28 @@ from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
 
 
-@dataclass(frozen=True)
-class PipelineConfig:
-    """What a batch looks like.
+@dataclass(frozen=True, kw_only=True)
+class PipelineConfig(packing.RowSettings):
+    """What a batch looks like: its rows, and
 
-    n_image_tokens: image tokens in each row's prefix; image_size: pixels of the square side.
+    image_size: pixels of the square side; image_mode: see `images.load`.
     batch_size: questions in a global batch, on average; the number of rows is fixed from it once.
     row_multiple: the global number of rows is a multiple of this (devices that share the batch ×
       gradient accumulation steps).
-    lengths: the static lengths, any order; a row takes the smallest that holds it, and turns that
-      do not fit the largest are dropped and counted.
     length_multiple: each length shrinks to its longest row, rounded up to a multiple of this; 0
       leaves it as it is.
-    template, turns_per_row, subtasks, shares: see `packing.RowSettings`.
-    image_mode: see `images.load`.
     jitter: pictures move by up to so many pixels each way, anew at every step.
     threads: that read ahead (0 reads in the caller's); prefetch: batches that wait ready.
     """
 
-    n_image_tokens: int
     image_size: int
+    image_mode: str = "pad"
     batch_size: int
-    lengths: tuple[int, ...]
     row_multiple: int = 1
     length_multiple: int = 0
-    template: str = "mistral_instruct"
-    turns_per_row: int = 0
-    subtasks: tuple[str, ...] = ()
-    shares: tuple[tuple[str, float], ...] = ()
-    image_mode: str = "pad"
     jitter: int = 0
     threads: int = 2
     prefetch: int = 2
-
-    def row_settings(self) -> packing.RowSettings:
-        """What of this decides how turns are packed into rows."""
-        return packing.RowSettings(
-            template=self.template,
-            n_image_tokens=self.n_image_tokens,
-            max_length=max(self.lengths),
-            turns_per_row=self.turns_per_row,
-            subtasks=tuple(self.subtasks),
-            shares=tuple(self.shares),
-        )
 
 
 class Pipeline:
@@ -105,7 +84,7 @@ class Pipeline:
         """
         self.config, self.seed = config, seed
         self.pages = pages = PageReader(dataset, splits)
-        self.plan = plan = packing.plan_rows(pages, tok, config.row_settings(), cache_dir=cache_dir)
+        self.plan = plan = packing.plan_rows(pages, tok, config, cache_dir=cache_dir)
         self._pad_id = tok.pad_token_id
         multiple = math.lcm(config.row_multiple, process_count)
         self.rows_per_batch = lengths.batch_rows(

@@ -14,7 +14,7 @@ from nota_jax.data.store.reader import PageReader, texts
 from nota_jax.errors import UserError
 from tests.data.make_dataset import SUBTASKS, write_dataset
 
-SETTINGS = RowSettings("mistral_instruct", n_image_tokens=4, max_length=160)
+SETTINGS = RowSettings(n_image_tokens=4, lengths=(160,))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_plain_has_one_turn_a_row_and_predicts_from_the_last_image_token(pages, 
 
 
 def test_turns_that_do_not_fit_are_dropped_whole_and_counted(pages, tok, tmp_path, caplog):
-    settings = dataclasses.replace(SETTINGS, max_length=60)
+    settings = dataclasses.replace(SETTINGS, lengths=(60,))
     plan = plan_rows(pages, tok, settings, cache_dir=tmp_path)
     everything = plan_rows(pages, tok, SETTINGS, cache_dir=tmp_path)
     too_long = np.diff(everything.turn_starts) + len(plan.prefix) > 60
@@ -156,7 +156,7 @@ def test_subtasks_are_chosen_or_left_out_by_name(pages, tok, tmp_path):
         subtasks("keys")
     with pytest.raises(UserError, match="no question is left"):
         plan_rows(
-            pages, tok, dataclasses.replace(SETTINGS, max_length=8), cache_dir=tmp_path / "other"
+            pages, tok, dataclasses.replace(SETTINGS, lengths=(8,)), cache_dir=tmp_path / "other"
         )
 
 
@@ -170,7 +170,7 @@ def test_the_cached_plan_equals_the_computed_one_and_every_setting_has_its_own(
     assert first.fingerprint == second.fingerprint and first.dropped == second.dropped
     for field in dataclasses.fields(first):
         np.testing.assert_array_equal(getattr(first, field.name), getattr(second, field.name))
-    for change in ({"template": "plain"}, {"n_image_tokens": 5}, {"turns_per_row": 2}):
+    for change in ({"template": "plain"}, {"n_image_tokens": 5}, {"lengths": (150,)}):
         other = plan_rows(pages, tok, dataclasses.replace(SETTINGS, **change), cache_dir=tmp_path)
         assert other.fingerprint != first.fingerprint
     assert len(list(tmp_path.glob("*.npz"))) == 4
