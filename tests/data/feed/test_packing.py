@@ -170,7 +170,7 @@ def test_the_cached_plan_equals_the_computed_one_and_every_setting_has_its_own(
     assert first.fingerprint == second.fingerprint and first.dropped == second.dropped
     for field in dataclasses.fields(first):
         np.testing.assert_array_equal(getattr(first, field.name), getattr(second, field.name))
-    for change in ({"template": "plain"}, {"n_image_tokens": 5}, {"lengths": (150,)}):
+    for change in ({"template": "plain"}, {"n_image_tokens": 5}, {"turns_per_row": 2}):
         other = plan_rows(pages, tok, dataclasses.replace(SETTINGS, **change), cache_dir=tmp_path)
         assert other.fingerprint != first.fingerprint
     assert len(list(tmp_path.glob("*.npz"))) == 4
