@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conversion import hf_config
+from nota_jax import tables
 from nota_jax.models.config import NotaGPTConfig
 
 HEAD = """---
@@ -96,17 +97,23 @@ def _bases(oldest: tuple[Path, dict[str, Any]]) -> list[str]:
 
 
 def _phases(chain: list[tuple[Path, dict[str, Any]]], step: int | None) -> list[str]:
-    lines = ["| phase | tasks | trains | learning rate | questions per step | config digest |"]
-    lines.append("|---|---|---|---|---|---|")
-    for _, config in reversed(chain):
-        data, trains = config["data"], [rule for rule, on in config["trainable"] if on]
-        lines.append(
-            f"| {config['phase']} | {', '.join(data['tasks'])} | `{' '.join(trains)}` | "
-            f"{config['optim']['learning_rate']:g} | {data['batch_size']} | `{digest(config)}` |"
+    headers = ("phase", "tasks", "trains", "learning rate", "questions per step", "config digest")
+    rows = [
+        (
+            str(config["phase"]),
+            ", ".join(config["data"]["tasks"]),
+            f"`{' '.join(rule for rule, on in config['trainable'] if on)}`",
+            f"{config['optim']['learning_rate']:g}",
+            str(config["data"]["batch_size"]),
+            f"`{digest(config)}`",
         )
-    lines.append(f"\nCheckpoint of step {step} of the last phase. The digest is the SHA-256 of the "
-                 "resolved configuration (`config.json` of the run, keys sorted).")  # fmt: skip
-    return lines
+        for _, config in reversed(chain)
+    ]
+    return [
+        tables.markdown(headers, rows, left=3),
+        f"\nCheckpoint of step {step} of the last phase. The digest is the SHA-256 of the resolved "
+        "configuration (`config.json` of the run, keys sorted).",
+    ]
 
 
 def digest(config: dict[str, Any]) -> str:

@@ -241,8 +241,8 @@ def to_hf(config: NotaGPTConfig, dtype: str, tokens: Mapping[str, int | None]) -
             "max_position_embeddings": CONTEXT,
             "hidden_act": "silu",
             "attention_dropout": 0.0,
-            "use_cache": True,
             **dtypes,
+            "use_cache": True,
             **ids,
         },
         "vision_config": {

@@ -23,6 +23,7 @@ import jax
 from ml_collections import ConfigDict
 from transformers import PreTrainedTokenizerFast
 
+from conversion import from_hf, hf_config, tensors
 from nota_jax.checkpoint import steps
 from nota_jax.data.build import dataset
 from nota_jax.data.build.pages import Settings
@@ -178,9 +179,6 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
 
 def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
     """The weights of a Hugging Face directory, or of a checkpoint that was converted from one."""
-    # Here and not above: who starts from random weights need not have what reads others'.
-    from conversion import from_hf, hf_config, tensors
-
     if not folder.exists():
         raise UserError(
             f"config.init_from is {folder}, which is not there: give a Hugging Face directory or "
