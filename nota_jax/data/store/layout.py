@@ -10,6 +10,7 @@ reads it anywhere, without TensorFlow.  A record is one page, as a serialized tf
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -29,7 +30,7 @@ TEXTS = (
     "region", "corpus", "split", "music_font", "text_font", "credits", "licence", "source_id",
     "composer_source", "melody_hash", "highlight", "abc", "source_unit",
 )  # fmt: skip
-TURN_TEXTS = ("task", "subtask", "question", "answer")
+TURN_TEXTS = tuple(field.name for field in dataclasses.fields(Turn))
 
 FEATURES = tfds.features.FeaturesDict(
     {
@@ -55,7 +56,7 @@ def encode(page: Page) -> bytes:
             "id": page.id,
             "task": page.task,
             "image": io.BytesIO(page.png),
-            "turns": [{name: getattr(turn, name) for name in TURN_TEXTS} for turn in page.turns],
+            "turns": [dataclasses.asdict(turn) for turn in page.turns],
             **_NOTHING_KNOWN,
             **page.metadata,
         }
