@@ -13,6 +13,7 @@ A space belongs to the chunk behind it.  Merging whole beamed groups instead sho
 
 from __future__ import annotations
 
+import itertools
 import json
 import pathlib
 import tempfile
@@ -20,7 +21,7 @@ from collections.abc import Iterable
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from tokenizers.trainers import BpeTrainer
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from nota_jax.data.feed.chat import CHAT_TEMPLATE, IMAGE, PAD
 from nota_jax.errors import UserError
@@ -66,6 +67,10 @@ def train_bpe(
     if vocab_size < SMALLEST_VOCABULARY:
         raise UserError(f"vocab_size is {vocab_size}: a byte-level vocabulary has at least "
                         f"{SMALLEST_VOCABULARY} entries")  # fmt: skip
+    texts = iter(texts)
+    first = next(texts, None)
+    if first is None:
+        raise UserError("no text to train a tokenizer on: the training split is empty")
     bpe = Tokenizer(models.BPE(unk_token=None))
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -81,7 +86,7 @@ def train_bpe(
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    bpe.train_from_iterator(_some(texts), trainer=trainer)
+    bpe.train_from_iterator(itertools.chain([first], texts), trainer=trainer)
     bpe.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", bpe.token_to_id("<s>"))]
     )
@@ -126,7 +131,7 @@ def load_tokenizer(place: str | pathlib.Path) -> PreTrainedTokenizerFast:
     if folder is None:
         raise UserError(f"{place} holds no tokenizer: neither {' nor '.join(FILES)} is there")
     name = next(name for name in FILES if (folder / name).is_file())
-    kind = PreTrainedTokenizerFast if name == "tokenizer.json" else _sentencepiece_class()
+    kind = PreTrainedTokenizerFast if name == "tokenizer.json" else LlamaTokenizer
     try:
         tok = kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the libraries raise bare Exception for damaged files
@@ -176,19 +181,3 @@ def save_tokenizer(tok: PreTrainedTokenizerBase, folder: str | pathlib.Path) -> 
         config.write_text(json.dumps(settings, indent=2) + "\n")
         for path in sorted(config.parent.iterdir(), key=lambda path: path.name in FILES):
             path.replace(folder / path.name)
-
-
-def _sentencepiece_class() -> type[PreTrainedTokenizerFast]:
-    import transformers
-
-    # transformers 4 calls the fast class LlamaTokenizerFast; 5 has one class for both.
-    return getattr(transformers, "LlamaTokenizerFast", transformers.LlamaTokenizer)
-
-
-def _some(texts: Iterable[str]) -> Iterable[str]:
-    empty = True
-    for text in texts:
-        empty = False
-        yield text
-    if empty:
-        raise UserError("no text to train a tokenizer on: the training split is empty")
