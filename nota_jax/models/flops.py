@@ -1,6 +1,6 @@
-"""How many floating-point operations a training step costs, counted analytically.
+"""How many FLOPs (floating-point operations) a training step costs, counted analytically.
 
-A multiply-add is two operations; only matrix products are counted (embedding look-ups, norms and
+A multiply-add is two; only matrix products are counted (embedding look-ups, norms and
 softmax are not), as is usual for model FLOP utilisation.  A part that trains costs three forward
 passes (forward, gradients of activations, gradients of weights); a frozen part that gradients pass
 through costs two; a frozen part that nothing trainable lies below costs one.
@@ -18,7 +18,7 @@ from jax.interpreters import partial_eval
 
 @dataclass(frozen=True)
 class Forward:
-    """Forward operations of one row: one image and T text positions."""
+    """FLOPs of a forward pass over one row: one image and T tokens."""
 
     vision: float
     connector: float
@@ -30,7 +30,7 @@ class Forward:
 
 
 def forward_flops(config, length: int) -> Forward:
-    """Operations of one forward pass over one image and `length` positions (image tokens included).
+    """Of one image and `length` tokens, those of the image included.
 
     config: `nota_jax.models.config.NotaGPTConfig`.  Attention is counted over the full
     length × length square, which is what the reference implementation computes.
@@ -58,7 +58,7 @@ def forward_flops(config, length: int) -> Forward:
 
 
 def step_flops(config, rows: int, length: int, trains: dict[str, bool]) -> float:
-    """Operations of one optimizer step over `rows` rows of `length` positions.
+    """FLOPs of one optimizer step over `rows` rows of `length` tokens.
 
     trains: whether anything trains below each of "vision_tower", "multi_modal_projector" and
       "language_model".
@@ -83,34 +83,51 @@ def _resampler_flops(config) -> float:
 
 
 def traced_flops(jaxpr: Any) -> float:
-    """Operations of a traced program (`jax.make_jaxpr`'s answer), over all devices together.
+    """FLOPs of a traced program (`jax.make_jaxpr`'s answer), over all devices together.
 
     Unlike `step_flops`, which is what the mathematics asks for, this is what will be done: with
-    rematerialisation, and with attention's blocks as they are cut.  Loops count as often as they
-    run; of a branch the dearer side counts; what nobody reads (a frozen kernel's gradient) is left
-    out, as the compiler does.
+    rematerialisation, and with attention's blocks as they are computed.  Loops count as often as
+    they run, and once where that depends on data; of a branch the dearer side counts; what nobody
+    reads (a frozen kernel's gradient) is left out, as the compiler does.
     """
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     used, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars), instantiate=True)
-    return _operations(used)
+    return _flops(used)
 
 
-def _operations(jaxpr: Any) -> float:
-    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+def _flops(jaxpr: Any) -> float:
     total = 0.0
-    for equation in jaxpr.eqns:
-        name = equation.primitive.name
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        name, own = equation.primitive.name, equation.params
         if name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            left = equation.invars[0].aval.shape
-            depth = math.prod(left[axis] for axis in contracted)
+            (contracted, _), _ = own["dimension_numbers"]
+            depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
             total += 2 * math.prod(equation.outvars[0].aval.shape) * depth
-        inner = [_operations(sub) for sub in _inner(equation)]
+        elif name in _CUDNN_PRODUCTS:
+            total += _CUDNN_PRODUCTS[name] * _cudnn_product(equation)
+        inner = [_flops(sub) for sub in _inner(equation)]
         if name == "cond":
             total += max(inner)
         else:
-            total += sum(inner) * (equation.params["length"] if name == "scan" else 1)
+            total += sum(inner) * (_RUNS[name](own) if name in _RUNS else 1)
     return total
+
+
+# How often the inside of an equation runs, over all devices.
+_RUNS = {
+    "scan": lambda own: own["length"],
+    "shard_map": lambda own: own["mesh"].size,
+    "pallas_call": lambda own: math.prod(own["grid_mapping"].grid),
+}
+# Matrix products in cuDNN's attention, which is one equation without an inside.
+_CUDNN_PRODUCTS = {"dot_product_attention_fwd_wrapper": 2, "dot_product_attention_bwd_wrapper": 5}
+
+
+def _cudnn_product(equation: Any) -> float:
+    """FLOPs of queries times keys, [B, T, H, D] times [B, S, K, D], half of them if causal."""
+    queries, keys = (x.aval.shape for x in equation.invars[:2])
+    causal = "CAUSAL" in str(equation.params["mask_type"])
+    return 2 * math.prod(queries) * keys[1] / (2 if causal else 1)
 
 
 def _inner(equation: Any) -> Iterator[Any]:

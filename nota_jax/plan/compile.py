@@ -1,9 +1,9 @@
-"""Compiles one training step for a target, in a process of its own, and measures the program.
+"""Compiles a training step or the decoding for a target, and measures the program.
 
     python -m nota_jax.plan.compile JOB.json OUT.json
 
-A compiler for hardware that is not there can crash, hang on a lock or run out of the target's
-memory; here that ends this process, and `plan` makes a sentence of it.
+In a process of its own: a compiler for hardware that is not there can crash, hang on a lock or run
+out of the target's memory, which ends this process, and `worker` makes a sentence of it.
 """
 
 from __future__ import annotations
@@ -21,22 +21,30 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax._src.cudnn import fused_attention_stablehlo  # its version check has no public switch
 from jax.experimental import topologies
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from nota_jax.errors import UserError
-from nota_jax.models.flops import step_flops, traced_flops
+from nota_jax.files import write_json
+from nota_jax.models import decode
+from nota_jax.models.flops import forward_flops, step_flops, traced_flops
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel.hardware import Chip
-from nota_jax.parallel.mesh import check_rows, make_mesh
+from nota_jax.parallel.mesh import batch_sharding, check_rows, make_mesh
 from nota_jax.params import flatten, trained_parts
 from nota_jax.plan import traffic
 from nota_jax.plan.targets import Target, parse
 from nota_jax.training import program
+from nota_jax.training.state import TrainState
+from nota_jax.units import GIB
 
 CUDNN = (9, 10)  # major and minor version that a GPU's machine is taken to have
 
+# Of a page's prompt beside its image; of a question, padded as `decode.generate` pads it.
+PREFIX_TEXT, QUESTION_TOKENS = 4, 2 * decode.TURN_BUCKET
 # Steps of the schedule: the program does not depend on how many.
 _STEPS = 1000
 
@@ -103,16 +111,16 @@ def assume_cudnn() -> None:
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:
-    """What a job's training step needs and does on each device.
+    """What a job's program needs and does on each device, in plain values that JSON knows.
 
-    job: config (resolved), target, virtual (compile for CPU devices instead), rows, length.
+    job: config (resolved), target, virtual (compile for CPU devices instead), and of a training
+      step rows and length, of decoding pages and questions (of each page).
     """
     config, target = ConfigDict(job["config"]), parse(job["target"])
     if target.platform == "gpu":
         assume_cudnn()
     devices = devices_of(target, job["virtual"])
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
-    check_rows(mesh, job["rows"] // config.data.accumulation)
+    mesh = make_mesh(**config.mesh, devices=devices)
     vocabulary = config.model.text.vocab_size or config.vocab_size
     # Which token stands for an image changes nothing that is measured here.
     architecture = program.model_config(config, 0, vocabulary, target.platform)
@@ -123,48 +131,90 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         param_shapes(architecture), mesh,
     )  # fmt: skip
     state = phase.abstract_state(target.platform)
-    image_size = architecture.vision.image_size
-    batch = program.abstract_batch(mesh, job["rows"], job["length"], image_size)
-
     started = time.monotonic()
-    traced = phase.step(state).trace(state, batch)
+    if "pages" in job:
+        traced, held, counted = _decoding(job, config, phase, state)
+    else:
+        traced, held, counted = _step(job, config, phase, state)
+    counted |= {"flops_done": traced_flops(traced.jaxpr)}
     lowered = traced.lower()
-    own = flatten(phase.shapes)
-    parts = trained_parts(phase.trainable)
-    result = {
+    if "rows" in job:
+        counted["largest_logits"] = largest_logits(
+            lowered.as_text(), vocabulary, flatten(phase.shapes)
+        )
+    return {
         "devices": len(devices),
         "mesh": dict(mesh.shape),
-        "rows_per_device": job["rows"] // (mesh.shape["data"] * mesh.shape["fsdp"]),
-        "held": {
-            "trainable": _on_each(state.trainable), "frozen": _on_each(state.frozen),
-            "optimizer": _on_each(state.opt_state), "batch": _on_each(batch),
-        },
-        "flops": step_flops(architecture, job["rows"], job["length"], parts),
-        "flops_done": traced_flops(traced.jaxpr),
-        "largest_logits": largest_logits(lowered.as_text(), vocabulary, own),
+        "held": {name: _on_each(tree) for name, tree in held.items()},
         "traced_s": time.monotonic() - started,
         "jax": jax.__version__,
+        **counted,
+        **_compiled(lowered, _options(target, job["virtual"]), mesh),
+    }
+
+
+def _step(
+    job: dict[str, Any], config: ConfigDict, phase: program.Program, state: TrainState
+) -> tuple[jax.stages.Traced, dict[str, Any], dict[str, Any]]:
+    """A training step, traced; what it is given; its FLOPs."""
+    rows, length, architecture = job["rows"], job["length"], phase.model.config
+    check_rows(phase.mesh, rows // config.data.accumulation)
+    batch = program.abstract_batch(phase.mesh, rows, length, architecture.vision.image_size)
+    held = {
+        "trainable": state.trainable, "frozen": state.frozen, "optimizer": state.opt_state,
+        "batch": batch,
     }  # fmt: skip
+    needed = step_flops(architecture, rows, length, trained_parts(phase.trainable))
+    return phase.step(state).trace(state, batch), held, {"flops": needed}
+
+
+def _decoding(
+    job: dict[str, Any], config: ConfigDict, phase: program.Program, state: TrainState
+) -> tuple[jax.stages.Traced, dict[str, Any], dict[str, Any]]:
+    """Answering a batch of evaluation's questions, traced; what it is given; a token's FLOPs."""
+    pages, questions, architecture = job["pages"], job["questions"], phase.model.config
+    side, rows = architecture.vision.image_size, batch_sharding(phase.mesh)
+
+    def batch(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((pages, *shape), dtype, sharding=rows)
+
+    inputs = (
+        batch(np.float32, side, side, 3),
+        batch(np.int32, architecture.num_image_tokens + PREFIX_TEXT),
+        batch(np.int32, questions, QUESTION_TOKENS),
+        batch(np.int32, questions),
+    )
+    traced = decode.trace(
+        phase.model, state.params, *inputs, max_new_tokens=config.eval.max_new_tokens, eos_ids=(2,)
+    )
+    held = {"trainable": state.trainable, "frozen": state.frozen, "batch": inputs}
+    token = pages * questions * forward_flops(architecture, 1).text
+    return traced, held, {"token_flops": token}
+
+
+def _compiled(lowered: jax.stages.Lowered, options: dict[str, Any], mesh: Mesh) -> dict[str, Any]:
+    """Memory and traffic of the compiled program, or by how much it is too large to compile."""
     started = time.monotonic()
     try:
-        compiled = lowered.compile(compiler_options=_options(target, job["virtual"]))
+        compiled = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return result | {"out_of_memory": _needed(str(error))}
+        return {"out_of_memory": _needed(str(error))}
     memory = compiled.memory_analysis()
     arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes
     written = outputs - memory.alias_size_in_bytes  # the state is donated: written in place
-    reading = traffic.read(compiled.as_text(), [d.process_index for d in mesh.devices.flat])
-    return result | {
+    found = traffic.read(compiled.as_text(), [d.process_index for d in mesh.devices.flat])
+    return {
         "compiled_s": time.monotonic() - started,
         "arguments": arguments,
         "temporaries": memory.temp_size_in_bytes,
         "code": memory.generated_code_size_in_bytes,
         "peak": arguments + memory.temp_size_in_bytes + written,
-        "moved": reading.moved,
-        "collectives": [vars(c) for c in reading.collectives],
-    }  # fmt: skip
+        "moved": found.moved,
+        "token_moved": found.token_moved,
+        "collectives": [vars(c) for c in found.collectives],
+    }
 
 
 def largest_logits(text: str, vocabulary: int, shapes: dict[str, Any]) -> list[int]:
@@ -197,8 +247,7 @@ def _options(target: Target, virtual: bool) -> dict[str, Any]:
 def _needed(message: str) -> dict[str, Any]:
     """What XLA says it would need, in bytes (None if it does not say), and in its own words."""
     used = re.search(r"(?:Used|required[^(]*\() ?([\d.]+)([GM])", message)
-    scale = {"G": 2**30, "M": 2**20}
-    needed = int(float(used[1]) * scale[used[2]]) if used else None
+    needed = int(float(used[1]) * {"G": GIB, "M": GIB / 1024}[used[2]]) if used else None
     return {"needed": needed, "message": message.splitlines()[0][:300]}
 
 
@@ -222,8 +271,7 @@ def main(argv: Sequence[str]) -> int:
         answer = {"result": measure(job)}
     except UserError as error:
         answer = {"error": str(error)}
-    out.with_suffix(".tmp").write_text(json.dumps(answer))
-    os.replace(out.with_suffix(".tmp"), out)
+    write_json(out, answer)
     return 0
 
 
