@@ -7,6 +7,7 @@ dtypes fit; everything that does not is listed together.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +26,7 @@ from nota_jax.params import Tree, flatten, unflatten
 
 EMBEDDING = "language_model/model/embed_tokens/embedding"
 HEAD = "language_model/lm_head/kernel"
-CONNECTOR = "multi_modal_projector/"
+CONNECTOR = "multi_modal_projector"
 
 MEAN_RULE = "new tokens begin at the mean of the old ones"
 CONNECTOR_RULE = (
@@ -115,25 +116,25 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Fresh:
-    """A parameter of the connector that no tensor fills."""
+    """A parameter of the connector that no tensor fills; form: shape and dtype."""
 
     path: str
     form: jax.ShapeDtypeStruct
     config: NotaGPTConfig
 
-    @cached_property
-    def _values(self) -> np.ndarray:
-        def connector(rng):
-            # Nothing but the connector is asked for, so XLA never makes the rest.
-            return flatten(init_params(self.config, rng))[self.path]
-
-        return np.asarray(jax.jit(connector)(jax.random.key(0))).astype(self.form.dtype)
-
     def read(self, index: Index | None = None) -> np.ndarray:
-        return self._values if index is None else self._values[index]
+        values = _fresh_connector(self.config)[self.path].astype(self.form.dtype)
+        return values if index is None else values[index]
 
     def blocks(self) -> Iterator[slices.Block]:
         yield self.path, 0, self.read()
+
+
+@functools.cache
+def _fresh_connector(config: NotaGPTConfig) -> dict[str, np.ndarray]:
+    # Nothing but the connector is asked for, so XLA never makes the rest.
+    init = jax.jit(lambda rng: {CONNECTOR: init_params(config, rng)[CONNECTOR]})
+    return flatten(jax.device_get(init(jax.random.key(0))))
 
 
 @dataclass(frozen=True)
@@ -203,8 +204,9 @@ def plan(sources: Sequence[Source], config: NotaGPTConfig, vocab_size: int) -> P
     parameters: dict[str, Parameter | Fresh] = {}
     # CLIP and Mistral have none; a LLaVA without one has lost it.
     absent_connector = not any("connector" in names.LAYOUTS[s.layout] for s in sources)
+    connector = [path for path in shapes if names.component_of(path) == "connector"]
     for path, shape in shapes.items():
-        if not (absent_connector and path.startswith(CONNECTOR)):
+        if not (absent_connector and path in connector):
             wanted = _wanted(path, shape.shape, sources)
             there = found.get(path, {})
             tensors = [there.get(slot.layer) for _, slot in wanted]
@@ -229,7 +231,7 @@ def plan(sources: Sequence[Source], config: NotaGPTConfig, vocab_size: int) -> P
         initialised.append((HEAD, TIED_RULE))
     if absent_connector:
         dtype = parameters[EMBEDDING].form.dtype
-        for path in filter(lambda p: p.startswith(CONNECTOR), shapes):
+        for path in connector:
             form = jax.ShapeDtypeStruct(shapes[path].shape, dtype)
             parameters[path] = Fresh(path, form, config)
             initialised.append((path, CONNECTOR_RULE))

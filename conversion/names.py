@@ -13,6 +13,7 @@ Nothing is read or written here: that is for `tensors`, `from_hf` and `to_hf`.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -223,14 +224,19 @@ def sources(path: str, layers: int, layout: str) -> list[tuple[str, Slot]]:
     raise UserError(f"the parameter {path} has no counterpart in Hugging Face's LLaVA")
 
 
+def slots(params: Mapping[str, Any], layout: str = "legacy") -> dict[str, Slot]:
+    """The names of all tensors that a tree of parameters, or of their shapes, becomes."""
+    pairs = (sources(path, leaf.shape[0], layout) for path, leaf in flatten(params).items())
+    return dict(itertools.chain.from_iterable(pairs))
+
+
 def to_tensors(params: Mapping[str, Any], layout: str = "legacy") -> dict[str, np.ndarray]:
     """The nested parameter tree → contiguous tensors under the layout's names, dtypes kept."""
-    tensors = {}
-    for path, value in flatten(params).items():
-        value = np.asarray(value)
-        for name, slot in sources(path, len(value), layout):
-            part = value if slot.layer is None else value[slot.layer]
-            tensors[name] = np.ascontiguousarray(slot.to_hf(part))
+    flat, tensors = flatten(params), {}
+    for name, slot in slots(params, layout).items():
+        value = np.asarray(flat[slot.path])
+        part = value if slot.layer is None else value[slot.layer]
+        tensors[name] = np.ascontiguousarray(slot.to_hf(part))
     return tensors
 
 

@@ -98,15 +98,14 @@ def export(
     for path, form in run.stored.forms.items():
         if target is None and form.dtype not in tensors.DTYPES.values():
             raise UserError(f"{path} is {form.dtype}, which is not exported as it is: give --dtype")
-    forms, homes = {}, {}
-    for path, form in run.stored.forms.items():
-        for name, slot in names.sources(path, form.shape[0], "legacy"):
-            shape = slot.tensor_shape(form.shape)
-            forms[name] = jax.ShapeDtypeStruct(shape, target or form.dtype)
-            homes[name] = slot
+    slots, forms = names.slots(run.stored.forms), {}
+    for name, slot in slots.items():
+        form = run.stored.forms[slot.path]
+        shape = slot.tensor_shape(form.shape)
+        forms[name] = jax.ShapeDtypeStruct(shape, target or form.dtype)
 
     def produce(name: str) -> np.ndarray:
-        slot = homes[name]
+        slot = slots[name]
         values = slot.to_hf(run.stored.read(slot.path, slot.layer))
         with np.errstate(over="ignore"):  # said below, by name
             cast = np.ascontiguousarray(values).astype(forms[name].dtype, copy=False)

@@ -45,9 +45,8 @@ def make(folder: Path, config: NotaGPTConfig, n_shards: int) -> int:
     """Writes the random checkpoint; returns its number of parameters."""
     shapes = flatten(param_shapes(config))
     forms = {
-        name: jax.ShapeDtypeStruct(slot.tensor_shape(leaf.shape), BFLOAT16)
-        for path, leaf in shapes.items()
-        for name, slot in names.sources(path, leaf.shape[0], "legacy")
+        name: jax.ShapeDtypeStruct(slot.tensor_shape(shapes[slot.path].shape), BFLOAT16)
+        for name, slot in names.slots(shapes).items()
     }
     rng = np.random.default_rng(0)
 

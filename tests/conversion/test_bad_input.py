@@ -16,13 +16,10 @@ from safetensors.torch import load_file, save_file
 from conversion import from_hf, tensors, to_hf
 from nota_jax.errors import UserError
 from tests.conversion import hf_directories as hf
+from tests.conversion.hf_directories import quiet
 from tests.models.hf_reference import tiny
 
 INDEX = "model.safetensors.index.json"
-
-
-def quiet(_):
-    pass
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from nota_jax.params import resolve, split_tree
 from nota_jax.training import state
 from nota_jax.training.optimizer import OptimizerConfig, make_optimizer
 from tests.conversion import hf_directories as hf
+from tests.conversion.hf_directories import quiet
 from tests.models.hf_reference import random_inputs, random_params, tiny, to_torch_pixels
 
 # Phase 2: connector and decoder train, the vision tower is the frozen base.
@@ -34,10 +35,6 @@ MODELS = {
     "wide heads, window": tiny(text=dict(head_dim=20, rope_theta=1e6, sliding_window=11)),
     "another eps, gelu": tiny(text=dict(rms_norm_eps=1e-6), vision=dict(hidden_act="gelu")),
 }
-
-
-def quiet(_):
-    pass
 
 
 def random_weights(config, seed=0):

@@ -22,16 +22,13 @@ from nota_jax.errors import UserError
 from nota_jax.params import flatten
 from tests.conversion import hf_directories as hf
 from tests.conversion.counting import counted
+from tests.conversion.hf_directories import quiet
 from tests.models.hf_reference import hf_llava, params_of, tiny
 
 TUNES = "".join(
     f"X:{i}\nT:Scale {i}\nM:4/4\nL:1/8\nK:{key}\nCDEF GABc|{'C2 D2 E2 F2|' * i}G4 G4|]\n\n"
     for i, key in enumerate(("G", "D", "Am", "F", "C", "Em"), 1)
 )
-
-
-def quiet(_):
-    pass
 
 
 def configured(folder, name):

@@ -13,6 +13,7 @@ from conversion import from_hf, to_hf
 from nota_jax.data.feed import chat
 from nota_jax.data.feed.tokenizer import load_tokenizer
 from tests.conversion import hf_directories as hf
+from tests.conversion.hf_directories import quiet
 from tests.models.hf_reference import tiny
 
 TUNE = "X:1\nT:The Bag of Spuds\nM:4/4\nL:1/8\nK:Ador\n|:eAAB cBAG|[CEG]2 (3abc {gf}e4:|\n"
@@ -26,8 +27,8 @@ def folder(tmp_path_factory):
     hf.clip_and_mistral(folder, tiny(text=dict(vocab_size=32000)))
     shutil.copy(SHIPPED, folder / "mistral/tokenizer.model")
     reading = from_hf.read(clip=folder / "clip", mistral=folder / "mistral")
-    from_hf.convert(reading, folder / "ckpt", lambda _: None)
-    to_hf.export(to_hf.open_run(folder / "ckpt"), folder / "hf", say=lambda _: None)
+    from_hf.convert(reading, folder / "ckpt", quiet)
+    to_hf.export(to_hf.open_run(folder / "ckpt"), folder / "hf", say=quiet)
     return folder
 
 

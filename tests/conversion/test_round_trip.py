@@ -8,6 +8,7 @@ import torch
 from conversion import fill, from_hf, hf_config, to_hf
 from nota_jax.errors import UserError
 from tests.conversion import hf_directories as hf
+from tests.conversion.hf_directories import quiet
 from tests.models.hf_reference import tiny
 
 TIED = tiny(text=dict(tie_word_embeddings=True))
@@ -21,10 +22,6 @@ MODELS = {
 
 
 VOCABULARY = ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight")
-
-
-def quiet(_):
-    pass
 
 
 def there_and_back(tmp_path, **directories):

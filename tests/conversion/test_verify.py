@@ -13,11 +13,8 @@ from nota_jax.data.feed import chat
 from nota_jax.data.feed.tokenizer import save_tokenizer, train_bpe
 from nota_jax.errors import UserError
 from tests.conversion import hf_directories as hf
+from tests.conversion.hf_directories import quiet
 from tests.models.hf_reference import tiny
-
-
-def quiet(_):
-    pass
 
 
 @pytest.fixture(scope="module")
