@@ -21,7 +21,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from nota_jax.bench import speed
+from nota_jax import tables
+from nota_jax.bench.ours import set_up
 from nota_jax.data.feed.images import normalize
 from nota_jax.errors import UserError, exit_status
 from nota_jax.parallel.mesh import place_batch
@@ -76,10 +77,10 @@ def measure(config: ConfigDict, rounds: int) -> dict[str, Any]:
     """Seconds of each part, of the whole step, and of reading a batch; and the batch's shape."""
     if rounds < 3:
         raise UserError(f"--rounds is {rounds}: a median needs at least 3")
-    records, phase = speed.set_up(config, rounds + 2, print)
-    params, weights = speed.weights_of(config, phase, print)
+    setup = set_up(config, rounds + 2, print)
+    records, phase = setup.records, setup.phase
     batch = place_batch(phase.mesh, {key: records.batches[0][key] for key in DEVICE_KEYS})
-    runs = beginnings(phase, params, batch)
+    runs = beginnings(phase, setup.params, batch)
     for run in runs:
         run()  # compiles
     times = np.empty((rounds, len(runs)))
@@ -95,18 +96,21 @@ def measure(config: ConfigDict, rounds: int) -> dict[str, Any]:
         "rows": records.batches[0]["tokens"].shape,
         "images": len(records.batches[0]["images"]),
         "records": records.source,
-        "weights": weights,
+        "weights": setup.weights,
     }
 
 
 def table(found: dict[str, Any]) -> str:
     """The parts in milliseconds and as shares of the step."""
     rows, length = found["rows"]
-    lines = [f"{rows} rows of {length} positions ({found['records']}; weights {found['weights']})"]
-    for name, seconds in found["parts"].items():
-        lines.append(f"{name:32} {1e3 * seconds:8.1f} ms  {seconds / found['step']:6.1%}")
     rate = found["images"] / found["step"]
-    return "\n".join([*lines, f"{'step':32} {1e3 * found['step']:8.1f} ms  {rate:.1f} images/s"])
+    cells = [
+        [name, f"{1e3 * seconds:.1f} ms", f"{seconds / found['step']:.1%}"]
+        for name, seconds in found["parts"].items()
+    ]
+    cells.append(["step", f"{1e3 * found['step']:.1f} ms", f"{rate:.1f} images/s"])
+    heading = f"{rows} rows of {length} tokens ({found['records']}; weights {found['weights']})"
+    return f"{heading}\n{tables.text(('part', 'time', 'share'), cells)}"
 
 
 def main() -> int:

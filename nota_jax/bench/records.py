@@ -65,7 +65,7 @@ def records_of(config: ConfigDict, multiple: int, say: Say = print) -> Records:
             break
     return Records(
         batches, vocabulary_size(len(tok), config.model.text.vocab_size), image_token_id(tok),
-        tok.pad_token_id, tok.eos_token_id, f"{d.dir}, rows of {common} positions",
+        tok.pad_token_id, tok.eos_token_id, f"{d.dir}, rows of {common} tokens",
     )  # fmt: skip
 
 
@@ -78,8 +78,8 @@ def random_records(config: ConfigDict, n_image: int, multiple: int) -> Records:
     prefix = np.array([1, 3] + [image_token] * n_image, np.int32)
     if (room := (length - len(prefix)) // per_row) < 8:
         raise UserError(
-            f"rows of {length} positions have no room for {per_row} questions behind "
-            f"{len(prefix)} positions of image: raise config.data.lengths"
+            f"rows of {length} tokens have no room for {per_row} questions behind "
+            f"{len(prefix)} tokens of image: raise config.data.lengths"
         )
     n_rows = batch_rows(d.batch_size, per_row, multiple)
     sizes = rng.integers(max(6, room // 2), room + 1, n_rows * per_row)
@@ -97,7 +97,7 @@ def random_records(config: ConfigDict, n_image: int, multiple: int) -> Records:
             rows.fill_row(plan, int(row), {key: a[place] for key, a in batch.items()})
         batch["images"] = rng.integers(0, 256, (n_rows, side, side, 3), np.uint8)
         batches.append(batch)
-    return Records(batches, vocab, image_token, pad, eos, f"random, rows of {length} positions")
+    return Records(batches, vocab, image_token, pad, eos, f"random, rows of {length} tokens")
 
 
 def one_row_per_question(batch: Arrays, pad: int, multiple: int) -> dict[str, np.ndarray]:

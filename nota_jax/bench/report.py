@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-GIB = 2**30
+from nota_jax import tables
+from nota_jax.files import write_atomic, write_json
+from nota_jax.units import GIB
+
+Result = Mapping[str, Any]  # of a side
+Columns = Mapping[str, Callable[[Result], str]]
 
 
 def write(results: Mapping[str, Any], out: Path) -> None:
-    """bench.json and bench.md, each whole or not at all."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in (
-        ("bench.json", json.dumps(results, indent=2) + "\n"),
-        ("bench.md", text(results) + "\n"),
-    ):
-        half = out / f"{name}.tmp"
-        half.write_text(content)
-        half.replace(out / name)
+    """bench.json and bench.md."""
+    write_json(out / "bench.json", results)
+    write_atomic(out / "bench.md", text(results) + "\n")
 
 
 def text(results: Mapping[str, Any]) -> str:
@@ -31,17 +29,17 @@ def text(results: Mapping[str, Any]) -> str:
         f"{m['load']}), {m['date']}, {versions}",
         f"{s['parameters']:,} parameters, {s['dtype']}, vocabulary {s['vocabulary']}; records: "
         f"{results['records']}; weights: {results['weights']}",
-        f"A step: {s['questions']} questions in {s['rows']} rows of {s['length']} positions "
+        f"A step: {s['questions']} questions in {s['rows']} rows of {s['length']} tokens "
         f"({s['image_tokens']} of an image); {results['rounds']} rounds of two timed steps a side",
         "",
-        *_table(results["training"], TRAINING),
+        _table(results["training"], TRAINING),
         "",
         _agreement(results["loss_difference"]),
     ]
     if "decoding" in results:
         d = results["decoded"]
         lines += [
-            "", *_table(results["decoding"], DECODING), "",
+            "", _table(results["decoding"], DECODING), "",
             f"Greedy answers, {d['mean_tokens']:.0f} tokens on average (at most "
             f"{d['longest_allowed']}): {d['same']} of {d['questions']} are the same on all sides.",
         ]  # fmt: skip
@@ -87,17 +85,17 @@ DECODING = {
 }  # fmt: skip
 
 
-def _table(sides: Mapping[str, Mapping[str, Any]], columns: Mapping[str, Any]) -> list[str]:
-    cells = {name: {h: _cell(show, side) for h, show in columns.items()}
-             for name, side in sides.items()}  # fmt: skip
-    shown = [h for h in columns if any(row[h] for row in cells.values())]
-    lines = ["| side | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
-    for name, row in cells.items():
-        lines.append(f"| {name} | " + " | ".join(row[h] or "–" for h in shown) + " |")
-    return lines
+def _table(sides: Mapping[str, Result], columns: Columns) -> str:
+    cells = {
+        name: {heading: _cell(show, side) for heading, show in columns.items()}
+        for name, side in sides.items()
+    }
+    shown = [heading for heading in columns if any(row[heading] for row in cells.values())]
+    rows = [[name, *(row[heading] or "–" for heading in shown)] for name, row in cells.items()]
+    return tables.markdown(("side", *shown), rows)
 
 
-def _cell(show: Any, side: Mapping[str, Any]) -> str:
+def _cell(show: Callable[[Result], str], side: Result) -> str:
     try:
         return show(side)
     except KeyError:

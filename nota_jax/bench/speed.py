@@ -14,46 +14,32 @@ shapes.  Results go to the terminal and, as JSON and Markdown, into --out.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from nota_jax.bench import report
-from nota_jax.bench.records import (
-    Arrays,
-    Asked,
-    Records,
-    one_row_per_question,
-    questions_of,
-    records_of,
+from nota_jax.bench.ours import Setup, decoding_side, set_up, training_side
+from nota_jax.bench.records import Arrays, one_row_per_question, questions_of
+from nota_jax.bench.sides import (
+    IN_TURN,
+    alternate,
+    compare_answers,
+    compare_losses,
+    summaries,
 )
-from nota_jax.checkpoint import steps
-from nota_jax.data.feed.images import normalize
 from nota_jax.errors import UserError, exit_status
-from nota_jax.models import decode
-from nota_jax.models.flops import step_flops, traced_flops
-from nota_jax.models.notagpt import NotaGPT, param_shapes
-from nota_jax.parallel.hardware import peak_flops
-from nota_jax.parallel.mesh import batch_ways, make_mesh, place_batch
-from nota_jax.params import count_params, trained_parts
-from nota_jax.training import meters, program
-from nota_jax.training import state as states
-from nota_jax.training.step import DEVICE_KEYS
+from nota_jax.params import count_params
 
 Say = Callable[[str], None]
-
-IN_TURN = 3  # steps of a side in a round, the first of them not timed
-SAME_LOSS = 1e-3  # relative; what two programs of the same mathematics may differ by
 
 
 @dataclass(frozen=True)
@@ -69,18 +55,6 @@ class Settings:
     out: Path
 
 
-@dataclass(frozen=True)
-class Side:
-    """One way to do the work: `run(i)` does step i and returns what has to be equal elsewhere.
-
-    name: "us: …" or "hf: …"; about: what is known beside times (FLOPs, memory …).
-    """
-
-    name: str
-    run: Callable[[int], Any]
-    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
 def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, Any]:
     """Measures, prints, and leaves bench.json and bench.md in `settings.out`.
 
@@ -91,10 +65,8 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, A
         # Which no optimizer of PyTorch has: left out on both sides, so that losses stay equal.
         config = config.copy_and_resolve_references()
         config.optim.center_rules = ((r".*", False),)
-    records, phase = set_up(config, (settings.rounds + 1) * IN_TURN, say)
-    architecture, n_devices = phase.model.config, jax.device_count()
-    params, weights = weights_of(config, phase, say)
-
+    setup = set_up(config, (settings.rounds + 1) * IN_TURN, say)
+    records, phase, params = setup.records, setup.phase, setup.params
     multiple = config.data.length_multiple or 1
     singles = [one_row_per_question(batch, records.pad, multiple) for batch in records.batches]
     sides = [
@@ -110,12 +82,12 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, A
     results: dict[str, Any] = {
         "machine": machine() | versions,
         "config": f"phase {config.phase}, size {config.size}",
-        "shapes": _shapes(records, singles, architecture, phase),
-        "records": records.source, "weights": weights, "rounds": settings.rounds,
+        "shapes": _shapes(setup, singles),
+        "records": records.source, "weights": setup.weights, "rounds": settings.rounds,
     }  # fmt: skip
     losses, times = alternate(sides, settings.rounds, say)
     results["losses"], results["loss_difference"] = losses, compare_losses(losses)
-    results["training"] = summaries(sides, times, n_devices)
+    results["training"] = summaries(sides, times, jax.device_count())
     if settings.decode:
         asked = questions_of(records.batches[0], config.eval.batch_size)
         sides = [
@@ -130,7 +102,7 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, A
                 torch_peer.decoding_side(peer, asked, records.eos, records.pad, settings.new_tokens)
             )
         answers, times = alternate(sides, max(3, settings.rounds // 3), say)
-        results["decoding"] = summaries(sides, times, n_devices)
+        results["decoding"] = summaries(sides, times, jax.device_count())
         results["decoded"] = compare_answers(answers, settings.new_tokens)
     report.write(results, settings.out)
     say(report.text(results))
@@ -138,203 +110,41 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, A
     return results
 
 
-def set_up(config: ConfigDict, total_steps: int, say: Say) -> tuple[Records, program.Program]:
-    """What is worked on, and the configured phase as it would train on all devices."""
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    records = records_of(config, batch_ways(mesh) * config.data.accumulation, say)
-    architecture = program.model_config(config, records.image_token, records.vocab)
-    recipe = program.train_config(config, total_steps, {})
-    return records, program.prepare(recipe, NotaGPT(architecture), param_shapes(architecture), mesh)
-
-
-def weights_of(config: ConfigDict, phase: program.Program, say: Say) -> tuple[Any, str]:
-    """Parameters of the run's newest checkpoint if it has one, else random; and which."""
-    if Path(config.run_dir, "checkpoints").is_dir():
-        say(f"weights: from {config.run_dir}")
-        params = steps.load_params(config.run_dir, phase.shapes, shardings=phase.shardings)
-        return params, "of the trained run"
-    params = program.fresh_params(phase.model.config, config.seed, phase.shardings)
-    return params, f"random, seed {config.seed}"
-
-
-def training_side(
-    name: str, phase: program.Program, params: Any, batches: Sequence[Arrays]
-) -> Side:
-    """Our training step over the batches in turn; it starts from its own copy of the weights."""
-    state = states.create(params, phase.trainable, phase.optimizer, phase.shardings)
-    placed = [
-        place_batch(phase.mesh, {key: batch[key] for key in DEVICE_KEYS}) for batch in batches
-    ]
-    step, steps = phase.step(state), {}
-    for batch in placed:  # one row per question: as many rows as there are questions
-        if batch["tokens"].shape not in steps:
-            steps[batch["tokens"].shape] = step.lower(state, batch).compile()
-    traced, memory = step.trace(state, placed[0]), steps[placed[0]["tokens"].shape]
-    memory = memory.memory_analysis()
-    n_rows, length = batches[0]["tokens"].shape
-    parts = trained_parts(phase.trainable)
-    about = work_of(batches) | {
-        "flops": step_flops(phase.model.config, n_rows, length, parts),
-        "flops_done": traced_flops(traced.jaxpr),
-        "memory": memory.argument_size_in_bytes + memory.temp_size_in_bytes
-        + memory.output_size_in_bytes - memory.alias_size_in_bytes,
-    }  # fmt: skip
-    box = [state]  # donated: the newest is the only one there is
-    del state
-
-    def train(i: int) -> float:
-        batch = placed[i % len(placed)]
-        box[0], metrics = steps[batch["tokens"].shape](box[0], batch)
-        jax.block_until_ready(box[0].trainable)
-        return float(metrics["loss"])
-
-    return Side(name, train, about)
-
-
-def work_of(batches: Sequence[Arrays]) -> dict[str, Any]:
-    """Rows and positions of a batch, and the tokens and images of a step on average."""
-    done = [meters.work(batch) for batch in batches]
+def machine() -> dict[str, Any]:
+    """What it was measured on, and with which versions."""
+    device = jax.devices()[0]
     return {
-        "rows": len(batches[0]["tokens"]), "length": batches[0]["tokens"].shape[1],
-        "tokens": sum(d.tokens for d in done) / len(done),
-        "images": sum(d.images for d in done) / len(done),
-        "questions": sum(d.questions for d in done) / len(done),
-    }  # fmt: skip
-
-
-def decoding_side(
-    name: str, model: NotaGPT, params: Any, asked: Asked, eos: int, new_tokens: int
-) -> Side:
-    """Greedy answers; "flops_done" are those of reading images and questions, and of one token."""
-    pixels = normalize(asked.images)
-    prefix = np.tile(asked.prefix, (len(asked.images), 1))
-
-    def answer(_: int) -> list[list[int]]:
-        found = decode.generate(
-            model, params, pixels, prefix, asked.turns, asked.lengths,
-            max_new_tokens=new_tokens, eos_ids=(eos,),
-        )  # fmt: skip
-        return [
-            found.tokens[b, q, : found.lengths[b, q]].tolist()
-            for b, q in zip(*np.nonzero(asked.lengths), strict=True)
-        ]
-
-    traced = decode.trace(
-        model, params, pixels, prefix, asked.turns, asked.lengths,
-        max_new_tokens=new_tokens, eos_ids=(eos,),
-    )  # fmt: skip
-    about = {"questions": int((asked.lengths > 0).sum()), "flops_done": traced_flops(traced.jaxpr)}
-    return Side(name, answer, about)
-
-
-def alternate(
-    sides: Sequence[Side], rounds: int, say: Say
-) -> tuple[dict[str, list[Any]], dict[str, list[tuple[float, float]]]]:
-    """Every side's answers, and its (seconds, processor seconds) a step, a few steps in turn.
-
-    A turn's first step is not timed: as in training, the caches then hold the side's own data, and
-    threads of the other side have stopped waiting for more.  One round before is not timed at all:
-    it compiles and warms up; its answers count.
-    """
-    found: dict[str, list[Any]] = {side.name: [] for side in sides}
-    times: dict[str, list[tuple[float, float]]] = {side.name: [] for side in sides}
-    for i in range(rounds + 1):
-        for side in sides:
-            for k in range(IN_TURN):
-                if k == 1:
-                    start, spent = time.perf_counter(), time.process_time()
-                found[side.name].append(side.run(i * IN_TURN + k))
-            if i:
-                took = time.perf_counter() - start, time.process_time() - spent
-                times[side.name].append((took[0] / (IN_TURN - 1), took[1] / (IN_TURN - 1)))
-        if i in (0, 1, rounds):
-            say(f"round {i} of {rounds}: all {len(sides)} sides done")
-    return found, times
-
-
-def compare_losses(losses: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Largest relative difference from the first side's losses, of the first step and of all.
-
-    Raises:
-      UserError: where the first step's differs by more than `SAME_LOSS`: not the same work.
-    """
-    (name, ours), *others = losses.items()
-    first = {o: abs(theirs[0] / ours[0] - 1) for o, theirs in others}
-    for other, difference in first.items():
-        if not difference <= SAME_LOSS:
-            raise UserError(
-                f"{other!r} has the loss {losses[other][0]:.6f} where {name!r} has {ours[0]:.6f}: "
-                "the two do not compute the same, and their times are not comparable"
-            )
-    whole = [abs(b / a - 1) for _, theirs in others for a, b in zip(ours, theirs, strict=True)]
-    return {"first_step": max(first.values()), "all_steps": max(whole)}
-
-
-def compare_answers(found: Mapping[str, Sequence[Any]], new_tokens: int) -> dict[str, Any]:
-    """How long the answers are, and how many of all are the same on every side."""
-    answers = [rounds[0] for rounds in found.values()]
-    return {
-        "longest_allowed": new_tokens,
-        "mean_tokens": float(np.mean([len(a) for a in answers[0]])),
-        "questions": len(answers[0]),
-        "same": sum(all(x == group[0] for x in group) for group in zip(*answers, strict=True)),
+        "device": _processor() if device.platform == "cpu" else device.device_kind,
+        "devices": len(jax.devices()),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 1),
+        "date": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
     }
 
 
-def summaries(
-    sides: Sequence[Side], times: Mapping[str, Sequence[tuple[float, float]]], n_devices: int
-) -> dict[str, dict[str, Any]]:
-    """Medians and quartiles of each side, rates from them, and its ratio to the first side.
-
-    The ratio is the median over rounds of (side's time / first side's time in that round).
-    """
-    base = np.array(times[sides[0].name])
-    peak = peak_flops(jax.devices()[0])
-    results = {}
-    for side in sides:
-        t = np.array(times[side.name])
-        low, median, high = np.percentile(t[:, 0], [25, 50, 75])
-        result = dict(side.about) | {
-            "seconds": float(median), "quartiles": [float(low), float(high)],
-            "cpu_seconds": float(np.median(t[:, 1])),
-            "times_first": float(np.median(t[:, 0] / base[:, 0])),
-            "times_first_cpu": float(np.median(t[:, 1] / base[:, 1])),
-        }  # fmt: skip
-        for unit in ("tokens", "images", "questions"):
-            if unit in side.about:
-                result[f"{unit}_per_second"] = side.about[unit] / float(median)
-        if peak and "flops" in side.about:
-            result["mfu"] = side.about["flops"] / float(median) / (peak * n_devices)
-        if jax.default_backend() != "cpu" and side.name.startswith("us"):
-            stats = jax.devices()[0].memory_stats() or {}
-            result["device_peak"] = stats.get("peak_bytes_in_use")
-        results[side.name] = result
-    return results
+def _processor() -> str:
+    """The processor's name as Linux has it, else as Python knows it."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
-def machine() -> dict[str, Any]:
-    """What it was measured on, and with which versions."""
-    device, loads = jax.devices()[0], os.getloadavg()
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-         if line.startswith("model name")), platform.processor(),
-    ) if Path("/proc/cpuinfo").exists() else platform.processor()  # fmt: skip
+def _shapes(setup: Setup, singles: Sequence[Arrays]) -> dict[str, Any]:
+    architecture = setup.phase.model.config
+    n_rows, length = setup.records.batches[0]["tokens"].shape
     return {
-        "device": model if device.platform == "cpu" else device.device_kind,
-        "devices": len(jax.devices()), "cores": len(os.sched_getaffinity(0)),
-        "load": round(loads[0], 1), "date": time.strftime("%Y-%m-%d"),
-        "python": platform.python_version(), "jax": jax.__version__,
-    }  # fmt: skip
-
-
-def _shapes(records: Records, singles: Sequence[Arrays], architecture, phase) -> dict[str, Any]:
-    n_rows, length = records.batches[0]["tokens"].shape
-    return {
-        "rows": n_rows, "length": length, "questions": len(singles[0]["tokens"]),
-        "image_tokens": architecture.num_image_tokens, "vocabulary": records.vocab,
-        "dtype": architecture.dtype, "parameters": count_params(phase.shapes),
+        "rows": n_rows,
+        "length": length,
+        "questions": len(singles[0]["tokens"]),
+        "image_tokens": architecture.num_image_tokens,
+        "vocabulary": setup.records.vocab,
+        "dtype": architecture.dtype,
+        "parameters": count_params(setup.phase.shapes),
         "attention": architecture.attention,
-    }  # fmt: skip
+    }
 
 
 def parse(argv: Sequence[str]) -> tuple[ConfigDict, Settings]:

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from nota_jax.bench.records import Arrays, Asked
-from nota_jax.bench.speed import Side, work_of
+from nota_jax.bench.sides import Side, work_of
 from nota_jax.data.feed.images import normalize
 from nota_jax.errors import UserError
 from nota_jax.models.attention import turn_mask

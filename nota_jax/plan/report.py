@@ -140,7 +140,7 @@ def times(plan: Plan) -> list[list[str]]:
         sum(shares[int(n)] * measured[key] for n, measured in plan["lengths"].items())
         for key in ("flops_done", "flops")
     )
-    limits = ", ".join(f"{seconds:.1g} s" for seconds in plan["limits"].values())
+    limits = ", ".join(f"{_one_digit(seconds)} s" for seconds in plan["limits"].values())
     rows = [
         ["FLOPs of a step, all devices", f"{done:.3g} ({needed:.3g} without recomputation)"],
         ["compute, memory, network alone", limits],

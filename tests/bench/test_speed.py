@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import phase2
-from nota_jax.bench import speed
+from nota_jax.bench import sides, speed
 from nota_jax.bench.records import one_row_per_question, questions_of, random_records
 from nota_jax.errors import UserError
 
@@ -57,24 +57,24 @@ def test_questions_end_where_their_answers_start(small):
 
 def test_sides_take_turns_and_the_first_round_is_not_timed():
     order = []
-    sides = [speed.Side(n, lambda i, n=n: order.append((n, i)) or float(i)) for n in ("a", "b")]
-    found, times = speed.alternate(sides, 2, say=lambda _: None)
+    both = [sides.Side(n, lambda i, n=n: order.append((n, i)) or float(i)) for n in ("a", "b")]
+    found, times = sides.alternate(both, 2, say=lambda _: None)
     turns = [[(n, 3 * round + k) for k in range(3)] for round in range(3) for n in ("a", "b")]
-    assert order == list(itertools.chain(*turns)) and speed.IN_TURN == 3
+    assert order == list(itertools.chain(*turns)) and sides.IN_TURN == 3
     assert found["a"] == [float(i) for i in range(9)] and len(times["a"]) == 2
 
 
 def test_sides_that_compute_something_else_are_refused():
     with pytest.raises(UserError, match="do not compute the same"):
-        speed.compare_losses({"us": [2.0, 1.0], "hf": [2.01, 1.0]})
+        sides.compare_losses({"us": [2.0, 1.0], "hf": [2.01, 1.0]})
     with pytest.raises(UserError, match="do not compute the same"):
-        speed.compare_losses({"us": [2.0], "hf": [float("nan")]})
-    found = speed.compare_losses({"us": [2.0, 1.0], "hf": [2.0, 1.1]})
+        sides.compare_losses({"us": [2.0], "hf": [float("nan")]})
+    found = sides.compare_losses({"us": [2.0, 1.0], "hf": [2.0, 1.1]})
     assert found == {"first_step": 0.0, "all_steps": pytest.approx(0.1)}
 
 
 def test_answers_are_counted_as_the_same_only_if_they_are():
-    found = speed.compare_answers({"us": [[[1, 2], [3]]], "hf": [[[1, 2], [4]]]}, 8)
+    found = sides.compare_answers({"us": [[[1, 2], [3]]], "hf": [[[1, 2], [4]]]}, 8)
     assert found["same"] == 1 and found["questions"] == 2
 
 
