@@ -29,7 +29,7 @@ M:6/8
 L:1/8
 Q:"Slow" 3/8=60
 K:D
-A | "Bm7".DETF ^G3 |: (DE-E) z {f}G2 |1 (3DDA, HG2 B2 :|2 [DFA]3 "^hello Fjord"d3 ||
+A | "Bm7".DETF ^G3 |: (DE-E) z {f}G2 |1 (3DDA, HG2 B2 :|2 [DEA]3 "^hello Fjord"d3 ||
 w: Hel-lo you
 [K:G] [M:C|] G2 f/g/a/f/ !mf!d2 z2 | {/g}G>~^G !2!d2 "_low" z4 |[K:C clef=bass] C,4 \\
 [K:Eb clef=treble-8] !D.C.!E4 | Z |]
@@ -151,6 +151,7 @@ def test_heads_and_rests_say_what_the_tune_has_at_their_bar_and_event():
         for e, event in enumerate(bar.events):
             here = symbols[(symbols["bar"] == i) & (symbols["event"] == e)]
             heads = of_kind(here, "head")
+            heads = heads[np.argsort(heads["number"])]  # of a second, the upper may stand before
             graces, heads = heads[heads["grace"]], heads[~heads["grace"]]
             notes = sorted(event.notes, key=lambda note: note.diatonic)
             written = [note for note, _ in event.grace.notes] if event.grace else []
