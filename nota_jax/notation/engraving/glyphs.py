@@ -23,9 +23,11 @@ HEADS = {"E0A0": Fraction(2), "E0A1": Fraction(2), "E0A2": Fraction(1), "E0A3": 
 FLAGS = {f"E{0x240 + i:03X}": i // 2 + 1 for i in range(12)}  # up and down alternate
 RESTS = {f"E{0x4E2 + i:03X}": Fraction(2) / 2**i for i in range(9)}
 ACCIDENTALS = {"E260": -1, "E261": 0, "E262": 1, "E263": 2, "E264": -2}
-# Shape and octave displacement; the line is where the glyph stands.
+# Shape and octave displacement; the line is where the glyph stands.  The last three are small ones,
+# within a bar.
 CLEFS = {"E050": ("G", 0), "E052": ("G", -1), "E053": ("G", 1), "E062": ("F", 0),
-         "E064": ("F", -1), "E065": ("F", 1), "E05C": ("C", 0), "E05D": ("C", -1)}  # fmt: skip
+         "E064": ("F", -1), "E065": ("F", 1), "E05C": ("C", 0), "E05D": ("C", -1),
+         "E07A": ("G", 0), "E07B": ("C", 0), "E07C": ("F", 0)}  # fmt: skip
 METER_SYMBOLS = {"E08A": "C", "E08B": "C|"}
 METER_FIGURES = {f"E{0x080 + i:03X}": str(i) for i in range(10)} | {"E08C": "+", "E08D": "+"}
 TUPLET_FIGURES = {f"E{0x880 + i:03X}": str(i) for i in range(10)}

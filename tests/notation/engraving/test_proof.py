@@ -201,6 +201,7 @@ def test_every_music_font_is_read_back(font):
     [
         "[K:C clef=bass] C,4 D,4 | [K:C clef=treble] c8 |]",
         "[K:C clef=alto] C4 D4 | [K:F clef=tenor] C8 |]",
+        "c4 [K:C clef=bass] C,4 | C,4 [K:C clef=alto] C4 | C4 [K:C clef=treble] c4 |]",
         "[K:D =c] c4 f4 | [K:Gm^f] c4 f4 |]",
         "[K:Gb] g4 c4 | [K:C#] c4 f4 | [K:C] c8 | [K:E] c8 |]",
         "[M:none] cdef gabc'2 |]",
