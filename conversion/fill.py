@@ -141,7 +141,7 @@ def _fresh_connector(config: NotaGPTConfig) -> dict[str, np.ndarray]:
 class Plan:
     """parameters by path; what is left out and what is made new, each as (name, why)."""
 
-    parameters: dict[str, Parameter | Fresh]
+    parameters: Mapping[str, Parameter | Fresh]
     left_out: list[tuple[str, str]]
     initialised: list[tuple[str, str]]
 
@@ -163,7 +163,7 @@ def place(parameter: Parameter | Fresh, sharding: jax.sharding.Sharding) -> jax.
     holders: dict[str, tuple[Index, list[jax.Device]]] = {}
     shape = parameter.form.shape
     for device, index in sharding.addressable_devices_indices_map(shape).items():
-        holders.setdefault(str(index), (index, []))[1].append(device)
+        holders.setdefault(str(index), (index or (), []))[1].append(device)
     arrays = []
     for index, devices in holders.values():
         part = parameter.read(index)
@@ -201,7 +201,7 @@ def plan(sources: Sequence[Source], config: NotaGPTConfig, vocab_size: int) -> P
             else:
                 found.setdefault(slot.path, {})[slot.layer] = tensor
 
-    parameters: dict[str, Parameter | Fresh] = {}
+    parameters: dict[str, Parameter] = {}
     # CLIP and Mistral have none; a LLaVA without one has lost it.
     absent_connector = not any("connector" in names.LAYOUTS[s.layout] for s in sources)
     connector = [path for path in shapes if names.component_of(path) == "connector"]
@@ -209,10 +209,10 @@ def plan(sources: Sequence[Source], config: NotaGPTConfig, vocab_size: int) -> P
         if not (absent_connector and path in connector):
             wanted = _wanted(path, shape.shape, sources)
             there = found.get(path, {})
-            tensors = [there.get(slot.layer) for _, slot in wanted]
-            if wrong := _misfits(path, shape.shape, wanted, tensors, vocab_size):
+            if wrong := _misfits(path, shape.shape, wanted, there, vocab_size):
                 problems += wrong
             else:
+                tensors = [there[slot.layer] for _, slot in wanted]
                 form = jax.ShapeDtypeStruct(shape.shape, DTYPES[tensors[0].dtype])
                 parameters[path] = Parameter(path, form, tuple(tensors), wanted[0][1])
     where = " with ".join(f"{source.folder} ({source.layout})" for source in sources)
@@ -229,13 +229,14 @@ def plan(sources: Sequence[Source], config: NotaGPTConfig, vocab_size: int) -> P
         left_out.append((tensor.name, TIED_RULE))
     if HEAD not in shapes and not tied_heads:
         initialised.append((HEAD, TIED_RULE))
+    fresh: dict[str, Fresh] = {}
     if absent_connector:
         dtype = parameters[EMBEDDING].form.dtype
         for path in connector:
             form = jax.ShapeDtypeStruct(shapes[path].shape, dtype)
-            parameters[path] = Fresh(path, form, config)
+            fresh[path] = Fresh(path, form, config)
             initialised.append((path, CONNECTOR_RULE))
-    return Plan(parameters, left_out, initialised)
+    return Plan({**parameters, **fresh}, left_out, initialised)
 
 
 def _wanted(path: str, shape: tuple[int, ...], sources: Sequence[Source]) -> list[tuple[str, Slot]]:
@@ -251,15 +252,16 @@ def _misfits(
     path: str,
     shape: tuple[int, ...],
     wanted: Sequence[tuple[str, Slot]],
-    tensors: Sequence[Tensor | None],
+    found: Mapping[int | None, Tensor],
     vocab_size: int,
 ) -> list[str]:
-    """Why these tensors cannot be the parameter."""
+    """Why the tensors found, by layer, cannot be the parameter."""
     problems = []
-    for (name, slot), tensor in zip(wanted, tensors, strict=True):
-        if tensor is None:
+    for name, slot in wanted:
+        if slot.layer not in found:
             problems.append(f"missing tensor {name}")
             continue
+        tensor = found[slot.layer]
         expected = slot.tensor_shape(shape)
         if path in (EMBEDDING, HEAD):
             # Hugging Face's tables have the vocabulary on axis 0, both of them.
@@ -271,7 +273,7 @@ def _misfits(
             )
         if tensor.shape != expected:
             problems.append(f"{tensor.name} has shape {tensor.shape}, expected is {expected}")
-    dtypes = {tensor.dtype for tensor in tensors if tensor is not None}
+    dtypes = {tensor.dtype for tensor in found.values()}
     if len(dtypes) > 1:
         problems.append(f"the layers of {path} have different dtypes: {', '.join(sorted(dtypes))}")
     return problems

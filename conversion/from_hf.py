@@ -67,9 +67,8 @@ def read(
     Raises:
       UserError: anything that does not fit, as one list where there are several.
     """
-    if (llava is None) == (mistral is None) or (mistral is not None and clip is None):
-        raise UserError("give either --llava DIR, or --clip DIR and --mistral DIR")
-    if llava is not None:
+    if llava is not None and mistral is None:
+        home = llava
         found = tensors.open_directory(llava)
         layout = layout or names.recognise(found)
         if layout not in names.WHOLE:
@@ -82,15 +81,17 @@ def read(
         # With a CLIP beside it, the vision tower always comes from there.
         parts = tuple(part for part in names.COMPONENTS if clip is None or part != "vision")
         sources = [fill.Source(llava, layout, found, parts)]
-    else:
+    elif mistral is not None and clip is not None and llava is None:
+        home = mistral
         if layout is not None:
             raise UserError("--layout is for --llava; CLIP's and Mistral's are recognised")
         described = hf_config.of_clip_and_mistral(clip, mistral)
         sources = [_part(mistral, ("mistral",), ("text", "head"))]
+    else:
+        raise UserError("give either --llava DIR, or --clip DIR and --mistral DIR")
     if clip is not None:
         sources.append(_part(clip, ("clip", "clip-flat"), ("vision",)))
 
-    home = llava or mistral
     tok = load_tokenizer(home) if tokenizer.find(home) else None
     config = hf_config.build(described, *_vocabulary(described, tok))
     plan = fill.plan(sources, config, described.vocab_size)

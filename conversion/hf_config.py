@@ -109,12 +109,15 @@ def of_llava(
       UserError: that lists what is not as in our model.
     """
     config = read_json(folder / "config.json")
-    original, where, problems = layout == "original", f"{folder}/config.json", []
+    original, where = layout == "original", f"{folder}/config.json"
+    problems: list[str] = []
     _check(config, ORIGINAL if original else LLAVA, problems)
+    text: Any
+    vision: Any
     if original:
         text, vision = config, _tower_of_original(config, clip)
         layer, image_token = config.get("mm_vision_select_layer", -2), None
-        if vision is None:
+        if not vision:
             tower = config.get("mm_vision_tower")
             problems.append(f"its vision tower {tower!r} is described nowhere: give --clip DIR")
     else:
@@ -137,8 +140,8 @@ def of_llava(
     return Described(where, vision, text, layer, image_token)
 
 
-def _tower_of_original(config: Mapping[str, Any], clip: Path | None) -> Mapping[str, Any] | None:
-    """The vision section that an original LLaVA only names; None where nothing describes it."""
+def _tower_of_original(config: Mapping[str, Any], clip: Path | None) -> Mapping[str, Any]:
+    """The vision section that an original LLaVA only names; empty where nothing describes it."""
     tower = config.get("mm_vision_tower")
     if clip is not None:
         return clip_section(clip)
@@ -146,7 +149,7 @@ def _tower_of_original(config: Mapping[str, Any], clip: Path | None) -> Mapping[
         return KNOWN_TOWERS[tower]
     if tower and (Path(tower) / "config.json").is_file():
         return clip_section(Path(tower))
-    return None
+    return {}
 
 
 def of_clip_and_mistral(clip: Path, mistral: Path) -> Described:

@@ -127,7 +127,8 @@ def _open_indexed(folder: Path) -> dict[str, Tensor]:
         expected = {str(name): str(file) for name, file in where.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is no index of shards ({error!r}): copy it again") from None
-    problems, tensors = [], {}
+    problems: list[str] = []
+    tensors: dict[str, Tensor] = {}
     for file in sorted(set(expected.values())):
         listed = {name for name, home in expected.items() if home == file}
         if not (folder / file).is_file():

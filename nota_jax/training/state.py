@@ -49,7 +49,11 @@ def frozen_dtype(platform: str | None = None) -> jnp.dtype | None:
 
 
 def place(
-    tree: Tree, dtype: Any, shardings: Mapping[str, NamedSharding], *, consume: bool = False
+    tree: dict[str, Any],
+    dtype: Any,
+    shardings: Mapping[str, NamedSharding],
+    *,
+    consume: bool = False,
 ) -> dict[str, Any]:
     """The tree on the devices in `dtype` (None: its own); no buffer is shared with `tree`.
 
@@ -75,7 +79,7 @@ def place(
 
 
 def create(
-    params: Tree,
+    params: dict[str, Any],
     trainable: Mapping[str, bool],
     optimizer: optax.GradientTransformation,
     shardings: Mapping[str, NamedSharding],
