@@ -33,7 +33,7 @@ class Side:
 
 
 def work_of(batches: Sequence[Arrays]) -> dict[str, Any]:
-    """Rows and positions of a batch, and the tokens and images of a step on average."""
+    """Rows and length of a batch; tokens, images and questions of a step on average."""
     done = [meters.work(batch) for batch in batches]
     return {
         "rows": len(batches[0]["tokens"]), "length": batches[0]["tokens"].shape[1],

@@ -50,7 +50,7 @@ _STEPS = 1000
 
 GPU_OPTIONS = {
     # XLA's own matrix kernels need a card to be tuned on; untuned, some shapes of CLIP's (577
-    # positions) find no tiling at all.  cuBLAS computes them instead.
+    # tokens) find no tiling at all.  cuBLAS computes them instead.
     "xla_gpu_enable_triton_gemm": False,
 }
 TPU_OPTIONS = {

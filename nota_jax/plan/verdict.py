@@ -123,7 +123,7 @@ def training(question: Question) -> Plan:
         "questions": round(questions, 1),
         "wanted_questions": config.data.batch_size,
         "rows_per_device": rows // ways // accumulation,
-        "work": work.as_json(),
+        "work": dataclasses.asdict(work),
         "lengths": measured,
         "step_s": None,
         **verdict(list(measured.values()), target),
