@@ -53,7 +53,7 @@ def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bo
     from nota_jax import run
     from nota_jax.parallel import processes
 
-    interrupted = None
+    params = interrupted = None
     with processes.together() as cluster:
         say = print if processes.is_main() else _silent
         if cluster:
@@ -61,9 +61,10 @@ def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bo
         prepared = run.prepare(config, say)
         if mode == "train":
             outcome = run.train(prepared, say)
-            interrupted = outcome.interrupted
+            params, interrupted = outcome.state.params, outcome.interrupted
+            del outcome  # the optimizer's moments, whose room evaluation is planned without
         if not interrupted:
-            run.evaluate_run(prepared, outcome.state.params if mode == "train" else None, say)
+            run.evaluate_run(prepared, params, say)
     return bool(interrupted)
 
 

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import types
+import weakref
 
 import pytest
 
 from configs import common, phase1, phase2, phase3
-from nota_jax import main
+from nota_jax import main, run
 from nota_jax.errors import UserError
 
 
@@ -92,3 +94,24 @@ def test_compiled_programs_are_kept_on_disk(tmp_path):
     environment |= {"XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
     assert list((tmp_path / "nota_jax" / "xla").iterdir())
+
+
+def test_the_optimizer_is_let_go_before_the_evaluation(monkeypatch):
+    """As the plan counts: evaluation has the parameters on the devices, and not its moments."""
+
+    class Moments:
+        pass
+
+    moments = Moments()
+    alive = weakref.ref(moments)
+    state = types.SimpleNamespace(params="parameters", opt_state=moments)
+    outcomes = [types.SimpleNamespace(state=state, interrupted=None)]
+    del moments, state
+    seen = []
+    monkeypatch.setattr(run, "prepare", lambda config, say: None)
+    monkeypatch.setattr(run, "train", lambda prepared, say: outcomes.pop())
+    monkeypatch.setattr(
+        run, "evaluate_run", lambda prepared, params, say: seen.append((params, alive()))
+    )
+    assert not main.run_mode(None, "train", {})
+    assert seen == [("parameters", None)]
