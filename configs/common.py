@@ -92,10 +92,13 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.optim.center_rules = ((r".*", False),)  # gradient centralization, by parameter
     c.optim.multiplier_rules = ((r".*", 1.0),)  # on the learning rate, by parameter
     c.epochs, c.steps = 1.0, 0  # steps > 0 wins over epochs
+    # What training makes smaller (nota_jax.training.objectives), and its terms' factors.
+    c.objective, c.loss_weights = "answers", ConfigDict(dict(answers=1.0))
     c.loss_chunk = 256
     c.mesh = ConfigDict(dict(data=1, fsdp=-1, tensor=1))  # -1: what is left
     c.dtype = ""  # of compute; "": bfloat16 on accelerators, float32 on CPU
     c.log_every, c.save_every, c.keep = 10, 200 if tiny else 500, 2
+    c.profile = ()  # first and last step of a trace into RUN_DIR/profile, as (10, 13)
     c.eval = ConfigDict(dict(split="test", questions=240, max_new_tokens=512, batch_size=8))
     # Questions are always asked as in conversation: `plain` has no question and no end.
     c.eval.update(dict(temperature=0.0, top_p=1.0, template="mistral_instruct"))

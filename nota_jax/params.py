@@ -20,11 +20,14 @@ from typing import Any
 
 from flax import traverse_util
 
+from nota_jax import tables
 from nota_jax.errors import UserError
 from nota_jax.units import human_bytes
 
 Rules = Sequence[tuple[str, Any]]
 Tree = Mapping[str, Any]
+
+AIDS = "aids"  # the part of a tree that helps training and that no export has
 
 LISTED = 8  # parameters that one error spells out before it says "and n more"
 
@@ -82,6 +85,16 @@ def resolve(rules: Rules, tree: Tree, *, table: str) -> dict[str, Any]:
     return values
 
 
+def optax_mask(rules: Rules, tree: Tree, *, table: str = "trainable") -> dict[str, Any]:
+    """A table as a tree of its values, in the structure of `tree`.
+
+    For optax chains of one's own: values True and False are a mask of `optax.masked`, any values
+    are the labels of `optax.multi_transform`.  (Training itself splits the tree before it takes a
+    gradient, see `split_tree`.)
+    """
+    return unflatten(resolve(rules, tree, table=table))
+
+
 def _why_idle(number: int, expression: re.Pattern[str], paths: list[str]) -> str:
     rule = f"rule {number} {expression.pattern!r}"
     if any(expression.fullmatch(path) for path in paths):
@@ -108,8 +121,13 @@ def trained_parts(trainable: Mapping[str, bool]) -> dict[str, bool]:
     return parts
 
 
+def without_aids(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Of leaves by path, those that are the model's own."""
+    return {path: leaf for path, leaf in flat.items() if not path.startswith(f"{AIDS}/")}
+
+
 def split_tree(tree: Tree, chosen: Mapping[str, bool]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Cuts a tree in two: (leaves with `chosen[path]` true, the others).
+    """Splits a tree in two: (leaves with `chosen[path]` true, the others).
 
     Splitting *before* `jax.grad` is what keeps frozen gradients from ever existing; masking the
     optimizer afterwards materialises them (design decision 4).
@@ -159,25 +177,18 @@ def describe(
     """
     flat = flatten(tree)
     last = () if on_each is None else ("on each device",)
-    rows = [("parameters", *columns, "shape", "arrays", "count", "bytes", *last)]
+    headers = ("parameters", *columns, "shape", "arrays", "count", "bytes", *last)
+    rows = []
     for name, paths in _fold(list(flat), columns):
         part = {path: flat[path] for path in paths}
         values = [str(column[paths[0]]) for column in columns.values()]
         shape = "×".join(map(str, flat[paths[0]].shape)) if paths == [name] else ""
         rows.append((name, *values, shape, *_sizes(part, on_each)))
-    rows.append(("total", *[""] * len(columns), "", *_sizes(flat, on_each)))
-
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    left = 2 + len(columns)  # names, shapes and values are set left, numbers right
-    lines = [
-        "  ".join(
-            cell.ljust(w) if i < left else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+    total = ("total", *[""] * len(columns), "", *_sizes(flat, on_each))
+    left = 2 + len(columns)  # names, values and shapes are set left, numbers right
+    head, *lines = tables.text(headers, [*rows, total], left=left).splitlines()
+    rule = "-" * max(map(len, [head, *lines]))
+    return "\n".join([head, rule, *lines[:-1], rule, lines[-1]])
 
 
 def _sizes(flat: Mapping[str, Any], on_each: Mapping[str, int] | None) -> list[str]:

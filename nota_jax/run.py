@@ -33,17 +33,18 @@ from nota_jax.data.store import reader
 from nota_jax.errors import UserError
 from nota_jax.evaluation import predict, report
 from nota_jax.evaluation.metrics import Prediction
-from nota_jax.models.flops import step_flops
+from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel import memory, processes
 from nota_jax.parallel.mesh import batch_ways, make_mesh, param_shardings, row_share
-from nota_jax.params import Tree, resolve, trained_parts, unflatten
-from nota_jax.training import loop
+from nota_jax.params import Tree, optax_mask
+from nota_jax.training import loop, objectives
 from nota_jax.training.program import (
     fresh_params,
     model_config,
     pipeline_config,
     train_config,
+    with_aids,
 )
 
 Say = Callable[[str], None]
@@ -74,21 +75,20 @@ def prepare(config: ConfigDict, say: Say = print) -> Run:
     kinds = {d.device_kind for d in jax.devices()}
     say(f"{len(jax.devices())} × {', '.join(kinds)}; run directory {config.run_dir}")
     if config.model.text.vocab_size:
-        check_memory(config, param_shapes(model_config(config, 0, config.model.text.vocab_size)))
+        check_memory(config, model_config(config, 0, config.model.text.vocab_size))
     check_agreement(config)
     processes.main_first(lambda: prepare_dataset(config, say))
     tok = processes.main_first(lambda: prepare_tokenizer(config, say))
     vocab = tokenizer.vocabulary_size(len(tok), config.model.text.vocab_size)
     architecture = model_config(config, image_token_id(tok), vocab)
-    shapes = param_shapes(architecture)
-    check_memory(config, shapes)
-    return Run(config, NotaGPT(architecture), tok, shapes)
+    check_memory(config, architecture)
+    return Run(config, NotaGPT(architecture), tok, param_shapes(architecture))
 
 
-def check_memory(config: ConfigDict, shapes: Tree) -> None:
-    trainable = resolve(config.trainable, shapes, table="trainable")
+def check_memory(config: ConfigDict, architecture: NotaGPTConfig) -> None:
+    shapes = with_aids(objectives.from_config(config), architecture, param_shapes(architecture))
     frozen_bytes = 4 if jax.default_backend() == "cpu" else 2
-    needed = memory.need(shapes, unflatten(trainable), frozen_bytes)
+    needed = memory.need(shapes, optax_mask(config.trainable, shapes), frozen_bytes)
     memory.require(needed, f"phase {config.phase} at size {config.size}")
 
 
@@ -219,8 +219,6 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
     )
     batches = processes.main_first(make)  # the others find the row plan
     say("data: " + ", ".join(f"{k} {v}" for k, v in batches.report().items()))
-    trains = resolve(config.trainable, run.shapes, table="trainable")
-    parts = trained_parts(trains)
     return loop.train(
         train_config(config, config.steps or batches.total_steps, as_json(config)),
         run.model,
@@ -229,7 +227,6 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
         batches,
         mesh,
         run.directory,
-        flops=lambda rows, length: step_flops(architecture, rows, length, parts),
         say=say,
     )
 

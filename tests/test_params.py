@@ -2,10 +2,20 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
 from nota_jax.errors import UserError
-from nota_jax.params import count_params, describe, flatten, join_trees, resolve, split_tree
+from nota_jax.params import (
+    count_params,
+    describe,
+    flatten,
+    join_trees,
+    optax_mask,
+    resolve,
+    split_tree,
+)
 
 TREE = {
     "vision_tower": {"fc1": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}},
@@ -74,3 +84,33 @@ def test_the_printed_table_says_what_each_device_holds():
     assert lines[0][-3:] == ["on", "each", "device"]
     assert ["vision_tower/fc1/kernel", "fsdp", "2×3", "1", "6", "24", "B", "8", "B"] in lines
     assert lines[-1] == ["total", "4", "27", "76", "B", "40", "B"]
+
+
+def test_a_masked_optimizer_moves_the_same_parameters_by_the_same_amounts_as_a_split():
+    rules = [("vision_tower/.*", False), (".*", True)]
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32) + 0.5, TREE)
+    grads = jax.tree.map(lambda x: jnp.sin(3 * x), params)
+    recipe = optax.chain(optax.clip_by_global_norm(0.1), optax.adamw(0.1))
+
+    def moved(optimizer, params, grads):
+        state = optimizer.init(params)
+        for _ in range(3):
+            updates, state = optimizer.update(grads, state, params)
+            params = optax.apply_updates(params, updates)
+        return flatten(params)
+
+    mask = optax_mask(rules, params)
+    masked = optax.chain(
+        optax.masked(recipe, mask),
+        optax.masked(optax.set_to_zero(), jax.tree.map(lambda on: not on, mask)),
+    )
+    labelled = optax.multi_transform({True: recipe, False: optax.set_to_zero()}, mask)
+    chosen, frozen = split_tree(params, resolve(rules, params, table="t"))
+    split = moved(recipe, chosen, split_tree(grads, resolve(rules, params, table="t"))[0])
+    want = flatten(frozen) | split
+    for optimizer in (masked, labelled):
+        got = moved(optimizer, params, grads)
+        assert got.keys() == want.keys()
+        for path, leaf in got.items():
+            np.testing.assert_array_equal(leaf, want[path], err_msg=path)
+    assert all(np.any(split[path] != flatten(chosen)[path]) for path in split)

@@ -29,7 +29,7 @@ from nota_jax.parallel.mesh import place_batch
 from nota_jax.params import split_tree
 from nota_jax.training import program
 from nota_jax.training import state as states
-from nota_jax.training.step import DEVICE_KEYS, loss_and_grads, sum_loss
+from nota_jax.training.step import sums_and_grads
 
 PARTS = ("vision tower, forward", "connector and decoder, forward", "head and loss, forward",
          "gradient", "optimizer")  # fmt: skip
@@ -51,13 +51,12 @@ def beginnings(phase: program.Program, params: Any, batch: Any) -> list[Callable
         return model.apply({"params": params}, *rows, features, method="hidden")
 
     def loss(params, batch):
-        return sum_loss(model, params, batch, chunk=config.loss_chunk)
+        return phase.objective.sums(model, params, batch)
 
     def gradient(trainable, frozen, batch):
-        return loss_and_grads(
-            model, trainable, frozen, batch, accumulation=config.accumulation,
-            chunk=config.loss_chunk,
-        )  # fmt: skip
+        return sums_and_grads(
+            model, phase.objective, trainable, frozen, batch, accumulation=config.accumulation
+        )
 
     step, box = phase.step(state), [state]
     trainable, frozen = split_tree(params, phase.trainable)
@@ -79,7 +78,7 @@ def measure(config: ConfigDict, rounds: int) -> dict[str, Any]:
         raise UserError(f"--rounds is {rounds}: a median needs at least 3")
     setup = set_up(config, rounds + 2, print)
     records, phase = setup.records, setup.phase
-    batch = place_batch(phase.mesh, {key: records.batches[0][key] for key in DEVICE_KEYS})
+    batch = place_batch(phase.mesh, {key: records.batches[0][key] for key in phase.keys})
     runs = beginnings(phase, setup.params, batch)
     for run in runs:
         run()  # compiles

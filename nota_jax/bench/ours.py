@@ -16,13 +16,11 @@ from nota_jax.bench.sides import Side, work_of
 from nota_jax.checkpoint import steps
 from nota_jax.data.feed.images import normalize
 from nota_jax.models import decode
-from nota_jax.models.flops import step_flops, traced_flops
+from nota_jax.models.flops import traced_flops
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel.mesh import batch_ways, make_mesh, place_batch
-from nota_jax.params import trained_parts
 from nota_jax.training import program
 from nota_jax.training import state as states
-from nota_jax.training.step import DEVICE_KEYS
 
 Say = Callable[[str], None]
 
@@ -63,19 +61,15 @@ def training_side(
 ) -> Side:
     """Our training step over the batches in turn; it starts from its own copy of the weights."""
     state = states.create(params, phase.trainable, phase.optimizer, phase.shardings)
-    placed = [
-        place_batch(phase.mesh, {key: batch[key] for key in DEVICE_KEYS}) for batch in batches
-    ]
+    placed = [place_batch(phase.mesh, {key: batch[key] for key in phase.keys}) for batch in batches]
     step, steps = phase.step(state), {}
     for batch in placed:  # one row per question: as many rows as there are questions
         if batch["tokens"].shape not in steps:
             steps[batch["tokens"].shape] = step.lower(state, batch).compile()
     traced, memory = step.trace(state, placed[0]), steps[placed[0]["tokens"].shape]
     memory = memory.memory_analysis()
-    n_rows, length = batches[0]["tokens"].shape
-    parts = trained_parts(phase.trainable)
     about = work_of(batches) | {
-        "flops": step_flops(phase.model.config, n_rows, length, parts),
+        "flops": phase.flops(placed[0]),
         "flops_done": traced_flops(traced.jaxpr),
         "memory": memory.argument_size_in_bytes + memory.temp_size_in_bytes
         + memory.output_size_in_bytes - memory.alias_size_in_bytes,
@@ -85,9 +79,9 @@ def training_side(
 
     def train(i: int) -> float:
         batch = placed[i % len(placed)]
-        box[0], metrics = steps[batch["tokens"].shape](box[0], batch)
+        box[0], found = steps[batch["tokens"].shape](box[0], batch)
         jax.block_until_ready(box[0].trainable)
-        return float(metrics["loss"])
+        return float(found["loss"])
 
     return Side(name, train, about)
 

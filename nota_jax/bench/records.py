@@ -19,8 +19,8 @@ from nota_jax.data.feed.tokenizer import find, load_tokenizer, vocabulary_size
 from nota_jax.data.store.reader import holds_dataset
 from nota_jax.errors import UserError
 from nota_jax.plan import workload
+from nota_jax.training.objectives.answers import KEYS
 from nota_jax.training.program import pipeline_config
-from nota_jax.training.step import DEVICE_KEYS
 
 Say = Callable[[str], None]
 Arrays = Mapping[str, np.ndarray]
@@ -60,7 +60,7 @@ def records_of(config: ConfigDict, multiple: int, say: Say = print) -> Records:
     batches = []
     for batch in pipeline:
         if batch["tokens"].shape[1] == common:
-            batches.append({key: batch[key] for key in DEVICE_KEYS})
+            batches.append({key: batch[key] for key in KEYS})
         if len(batches) == N_BATCHES:
             break
     return Records(

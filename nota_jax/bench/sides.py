@@ -14,7 +14,7 @@ import numpy as np
 from nota_jax.bench.records import Arrays
 from nota_jax.errors import UserError
 from nota_jax.parallel.hardware import peak_flops
-from nota_jax.training import meters
+from nota_jax.training import metrics
 
 IN_TURN = 3  # steps of a side in a round, the first of them not timed
 SAME_LOSS = 1e-3  # relative; what two programs of the same mathematics may differ by
@@ -34,7 +34,7 @@ class Side:
 
 def work_of(batches: Sequence[Arrays]) -> dict[str, Any]:
     """Rows and length of a batch; tokens, images and questions of a step on average."""
-    done = [meters.work(batch) for batch in batches]
+    done = [metrics.work(batch) for batch in batches]
     return {
         "rows": len(batches[0]["tokens"]), "length": batches[0]["tokens"].shape[1],
         "tokens": sum(d.tokens for d in done) / len(done),

@@ -22,7 +22,7 @@ import tensorstore as ts
 from nota_jax.checkpoint import base, steps
 from nota_jax.checkpoint.fingerprints import Fingerprint, as_shapes, checksum, mark
 from nota_jax.errors import UserError
-from nota_jax.params import Tree, flatten, n_bytes, unflatten
+from nota_jax.params import Tree, flatten, n_bytes, unflatten, without_aids
 
 # (path, index on axis 0 where it begins, numbers): a run of whole rows of a parameter.
 Block = tuple[str, int, np.ndarray]
@@ -100,7 +100,9 @@ def open_array(params_dir: Path, path: str, *, write: bool = False) -> ts.Tensor
 
 
 class Stored:
-    """All parameters of a run or a conversion, joined, to be read by slices.
+    """The model's parameters of a run or a conversion, joined, to be read by slices.
+
+    What only helped training (`params.AIDS`) is left out.
 
     The base is verified to be the one that the checkpoint belongs to.  forms: shape and dtype by
     path.
@@ -109,6 +111,7 @@ class Stored:
     def __init__(self, run_dir: str | Path, step: int | None = None):
         run_dir = Path(run_dir).absolute()
         self.step, marks, trained = steps.contents(run_dir, step)
+        marks, trained = without_aids(marks), without_aids(trained)
         self.marks = marks
         self.forms: Mapping[str, Any] = flatten(as_shapes(marks | trained))
         self._homes = dict.fromkeys(marks, run_dir / "base" / "params")

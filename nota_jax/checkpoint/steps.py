@@ -37,7 +37,7 @@ from nota_jax.checkpoint.fingerprints import (
     require_shapes,
 )
 from nota_jax.errors import UserError
-from nota_jax.params import Tree, flatten, join_trees
+from nota_jax.params import AIDS, Tree, flatten, join_trees, unflatten, without_aids
 
 
 class Checkpoints:
@@ -213,7 +213,8 @@ def load_params(
 
     Args:
       run_dir: of an earlier phase, of this one, or of a conversion.
-      shapes: what the model expects (`jax.eval_shape` of its init).
+      shapes: what is expected, the model's (`jax.eval_shape` of its init) with or without aids;
+        aids that `shapes` do not have are left out.
       step: which checkpoint; None for the latest.
       shardings: by path; None gives numpy arrays.
 
@@ -221,13 +222,14 @@ def load_params(
       UserError: naming the first parameter that is missing, surplus or of another shape.
     """
     step, marks, trained = contents(run_dir, step)
+    found = marks | trained if AIDS in shapes else without_aids(marks | trained)
     # Before anything large is read, or placed where only the right shapes fit.
     problem = f"the parameters in {run_dir} are not this model's"
-    require_shapes(as_shapes(marks | trained), shapes, problem)
+    require_shapes(as_shapes(found), shapes, problem)
     params, _ = bases.load_base(run_dir, as_shapes(marks), shardings)
     if trained:
         template = bases.template(trained, shardings)
         items = ocp.args.Composite(params=ocp.args.StandardRestore(template))
         with Checkpoints(run_dir, read_only=True) as checkpoints:
             params = join_trees(params, checkpoints.manager.restore(step, args=items)["params"])
-    return params
+    return unflatten({path: x for path, x in flatten(params).items() if path in found})

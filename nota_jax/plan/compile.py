@@ -30,11 +30,11 @@ from ml_collections import ConfigDict
 from nota_jax.errors import UserError
 from nota_jax.files import write_json
 from nota_jax.models import decode
-from nota_jax.models.flops import forward_flops, step_flops, traced_flops
+from nota_jax.models.flops import forward_flops, traced_flops
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel.hardware import Chip
 from nota_jax.parallel.mesh import batch_sharding, check_rows, make_mesh
-from nota_jax.params import flatten, trained_parts
+from nota_jax.params import flatten
 from nota_jax.plan import traffic
 from nota_jax.plan.targets import Target, parse
 from nota_jax.training import program
@@ -157,15 +157,13 @@ def _step(
     job: dict[str, Any], config: ConfigDict, phase: program.Program, state: TrainState
 ) -> tuple[jax.stages.Traced, dict[str, Any], dict[str, Any]]:
     """A training step, traced; what it is given; its FLOPs."""
-    rows, length, architecture = job["rows"], job["length"], phase.model.config
-    check_rows(phase.mesh, rows // config.data.accumulation)
-    batch = program.abstract_batch(phase.mesh, rows, length, architecture.vision.image_size)
+    check_rows(phase.mesh, job["rows"] // config.data.accumulation)
+    batch = phase.abstract_batch(job["rows"], job["length"])
     held = {
         "trainable": state.trainable, "frozen": state.frozen, "optimizer": state.opt_state,
         "batch": batch,
     }  # fmt: skip
-    needed = step_flops(architecture, rows, length, trained_parts(phase.trainable))
-    return phase.step(state).trace(state, batch), held, {"flops": needed}
+    return phase.step(state).trace(state, batch), held, {"flops": phase.flops(batch)}
 
 
 def _decoding(

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import signal
 import threading
 import time
@@ -34,13 +33,14 @@ from nota_jax.checkpoint.base import load_base, save_base
 from nota_jax.checkpoint.fingerprints import require_shapes
 from nota_jax.checkpoint.steps import Checkpoints
 from nota_jax.errors import UserError
+from nota_jax.files import write_json
 from nota_jax.parallel.hardware import peak_flops
 from nota_jax.parallel.mesh import check_rows, place_batch, row_share
-from nota_jax.params import Tree, split_tree
-from nota_jax.training import meters, program
+from nota_jax.params import Tree, split_tree, without_aids
+from nota_jax.training import metrics, program, trace
 from nota_jax.training import state as states
 from nota_jax.training.program import TrainConfig
-from nota_jax.training.step import DEVICE_KEYS
+from nota_jax.training.step import Metrics
 
 Load = Callable[[Mapping[str, NamedSharding]], Tree]
 
@@ -56,7 +56,7 @@ class Outcome:
     state: states.TrainState
     step: int
     report: dict[str, float]
-    totals: meters.Totals
+    totals: metrics.Totals
     interrupted: str | None
 
 
@@ -69,8 +69,6 @@ def train(
     mesh: Mesh,
     run_dir: str | Path,
     *,
-    evaluate: Callable[[Tree, int], Mapping[str, float]] | None = None,
-    flops: Callable[[int, int], float] | None = None,
     say: Callable[[str], None] = print,
 ) -> Outcome:
     """Trains `model`, or goes on training it, and leaves checkpoints and metrics in `run_dir`.
@@ -79,14 +77,12 @@ def train(
       config: see `TrainConfig`.
       model: `models.notagpt.NotaGPT`.
       shapes: its parameters' shapes (`models.notagpt.param_shapes`).
-      load: shardings by path → the parameters to start from, there or as numpy arrays; called
-        only if `run_dir` has no checkpoint.
+      load: shardings by path → the model's parameters to start from, there or as numpy arrays;
+        called only if `run_dir` has no checkpoint.
       pipeline: `data.pipeline`'s; `iter(pipeline)` has `get_state` and `set_state`, in JSON, and
         is the same in all processes.  Each reads its `row_share`.
       mesh: `parallel.mesh.make_mesh`'s.
       run_dir: made if it is not there.
-      evaluate: (parameters, step) → metrics, asked before each save.
-      flops: (rows, length) → operations of a step, for the utilisation.
       say: where the lines for people go.
 
     Raises:
@@ -99,7 +95,7 @@ def train(
 
     # ---- what trains, how, and where it lies
     phase = program.prepare(config, model, shapes, mesh)
-    trainable, shardings, optimizer = phase.trainable, phase.shardings, phase.optimizer
+    shapes, trainable, shardings = phase.shapes, phase.trainable, phase.shardings
     say(phase.describe())
 
     with contextlib.ExitStack() as stack:
@@ -116,30 +112,33 @@ def train(
                     f"{run_dir} holds parameters that no training wrote (a conversion?) and that "
                     f"this run would overwrite: start *from* it, and choose another run_dir"
                 )
-            params = dict(load(shardings))
+            params = phase.complete(load(without_aids(shardings)))
             require_shapes(params, shapes, "the parameters to start from do not fit")
             # Behind what may fail, and before the base, which it marks as a run's.
-            _write_json(run_dir / "config.json", config.record, main)
+            if main:
+                write_json(run_dir / "config.json", config.record)
             base = save_base(run_dir, split_tree(params, trainable)[1])
-            state = states.create(params, trainable, optimizer, shardings, consume=True)
-            totals = meters.Totals()
+            state = states.create(params, trainable, phase.optimizer, shardings, consume=True)
+            totals = metrics.Totals()
         else:
             chosen, rest = split_tree(shapes, trainable)
             frozen, base = load_base(run_dir, rest, shardings)
-            template = states.abstract_state(chosen, optimizer, shardings)
+            template = states.abstract_state(chosen, phase.optimizer, shardings)
             chosen, progress, about = saved.restore(template.trainable, template.progress, base)
             frozen = states.place(frozen, states.frozen_dtype(), shardings, consume=True)
             state = template.replace(trainable=chosen, frozen=frozen, **progress)
             batches.set_state(about["data"])
-            totals = meters.Totals(**about["meters"])
+            totals = metrics.Totals(**about["totals"])
             say(f"resuming behind step {start} of {config.total_steps} from {saved.directory}")
 
         # ---- the loop
-        step = phase.step(state)
-        journal = stack.enter_context(meters.Journal(run_dir, resumed_at=start, active=main))
+        step, keys = phase.step(state), phase.keys
+        journal = stack.enter_context(metrics.Journal(run_dir, resumed_at=start, active=main))
         signalled = stack.enter_context(_signals(say))
         peak = peak_flops(mesh.devices.flat[0])
-        meter = meters.Meter(totals, peak and peak * mesh.size)
+        meter = metrics.Meter(config.objective.factors, totals, peak and peak * mesh.size)
+        profile = stack.enter_context(trace.profiled(config.profile, run_dir / "profile", say))
+        profile(start, state)
         look = _Look(run_dir, saved, main)
         report: dict[str, float] = {}
         number, interrupted = start, None
@@ -155,14 +154,15 @@ def train(
             position = batches.get_state()
             # Done already?  Then the devices stood idle for (at most) as long as we waited.
             waited = time.monotonic() - asked if look.devices_idle() else 0.0
-            check_rows(mesh, len(batch["tokens"]) * shares)
-            placed = place_batch(mesh, {key: batch[key] for key in DEVICE_KEYS})
-            state, metrics = step(state, placed)
+            arrays = {key: batch[key] for key in keys}
+            check_rows(mesh, len(next(iter(arrays.values()))) * shares)
+            placed = place_batch(mesh, arrays)
+            state, found = step(state, placed)
+            profile(number, found)
 
-            operations = flops(*placed["tokens"].shape) if flops else 0.0
-            done = meters.work(batch, operations, shares)
-            meter.add(dataclasses.replace(done, waited=waited), metrics)
-            look.later(number, metrics, batch.get("ids"))
+            done = metrics.work(arrays, phase.flops(placed), shares)
+            meter.add(dataclasses.replace(done, waited=waited), found["averages"])
+            look.later(number, found, batch.get("ids"))
 
             logs, saves = number % config.log_every == 0, number % config.save_every == 0
             interrupted = signalled(ask_others=logs)
@@ -176,15 +176,11 @@ def train(
             if logs:
                 report = meter.report()
                 journal.write(number, report)
-                say(meters.line(number, config.total_steps, report))
+                say(metrics.line(number, config.total_steps, report))
             if saves:
-                if evaluate is not None:
-                    found = dict(evaluate(state.params, number))
-                    journal.write(number, found)
-                    report |= found
                 about = {
                     "data": position,
-                    "meters": dataclasses.asdict(meter.totals),
+                    "totals": dataclasses.asdict(meter.totals),
                     "config": dict(config.record),
                 }
                 saved.save(
@@ -211,10 +207,10 @@ class _Look:
 
     def __init__(self, run_dir: Path, saved: Checkpoints, main: bool):
         self.run_dir, self.saved, self.main = run_dir, saved, main
-        self.pending: list[tuple[int, Mapping[str, jax.Array], Any]] = []
+        self.pending: list[tuple[int, Metrics, Any]] = []
 
-    def later(self, number: int, metrics: Mapping[str, jax.Array], ids: Any) -> None:
-        self.pending.append((number, metrics, ids))
+    def later(self, number: int, found: Metrics, ids: Any) -> None:
+        self.pending.append((number, found, ids))
 
     def devices_idle(self) -> bool:
         return not self.pending or self.pending[-1][1]["loss"].is_ready()
@@ -222,28 +218,31 @@ class _Look:
     def at_all_but(self, newest: int) -> None:
         """Waits for the pending steps except the `newest` ones; stops the run at a NaN."""
         while len(self.pending) > newest:
-            number, metrics, ids = self.pending.pop(0)
-            if not bool(metrics["finite"]):
-                self._stop(number, {name: float(x) for name, x in metrics.items()}, ids)
+            number, found, ids = self.pending.pop(0)
+            if not bool(found["finite"]):
+                self._stop(number, found, ids)
 
-    def _stop(self, number: int, metrics: dict[str, float], ids: Any) -> None:
+    def _stop(self, number: int, found: Metrics, ids: Any) -> None:
+        values = {"loss": found["loss"], **found["averages"].compute()}
+        values = {name: float(x) for name, x in values.items()}
         names = [str(name) for row in ids or [] for name in np.ravel(row)]
         # JSON has no NaN, so the numbers are written as text.
         record = {
             "step": number,
-            "metrics": {name: str(value) for name, value in metrics.items()},
+            "metrics": {name: str(value) for name, value in values.items()},
             "ids": names,
         }
         path = self.run_dir / "nan_batch.json"
-        _write_json(path, record, self.main)
+        if self.main:
+            write_json(path, record)
         last = self.saved.latest_step()
         kept = f"the checkpoint of step {last} is intact" if last else "no checkpoint was written"
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         raise UserError(
-            f"step {number}: loss {metrics['loss']}, gradient norm {metrics['grad_norm']} is not "
+            f"step {number}: loss {values['loss']}, gradient norm {values['grad_norm']} is not "
             f"finite. Records of the batch: {shown or 'not known'} (all in {path}); {kept}. "
             f"Look at the records, or lower the learning rate "
-            f"({metrics['learning_rate']:.2e} at that step)"
+            f"({values['learning_rate']:.2e} at that step)"
         )
 
 
@@ -277,12 +276,3 @@ def _signals(say: Callable[[str], None]) -> Iterator[Callable[..., str | None]]:
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
-
-
-def _write_json(path: Path, value: Any, main: bool) -> None:
-    """Whole or not at all, by the main process."""
-    if main:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_suffix(".tmp")
-        half.write_text(json.dumps(value, indent=2) + "\n")
-        half.replace(path)

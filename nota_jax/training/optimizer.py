@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,7 @@ class OptimizerConfig:
             raise UserError(f"optim.clip_norm is {self.clip_norm}; write None for no clipping")
 
 
-def schedule(config: OptimizerConfig, total_steps: int) -> Callable[[jax.Array], jax.Array]:
+def schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     """Learning rate of each step, counted from 0.
 
     Linear warm-up reaches the peak with the last warm-up step, then a half cosine reaches
@@ -58,14 +59,13 @@ def schedule(config: OptimizerConfig, total_steps: int) -> Callable[[jax.Array],
     not lost to a learning rate of 0.
     """
     warmup = round(config.warmup * total_steps)
-
-    def learning_rate(step: jax.Array) -> jax.Array:
-        rising = (step + 1) / max(warmup, 1)
-        progress = jnp.clip((step - warmup) / max(total_steps - warmup, 1), 0.0, 1.0)
-        falling = config.final + (1 - config.final) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
-        return config.learning_rate * jnp.where(step < warmup, rising, falling)
-
-    return learning_rate
+    falling = max(total_steps - warmup, 1)
+    # In shares of the peak and of the way down, which keeps the last digits of earlier runs.
+    cosine = optax.cosine_decay_schedule(1.0, 1, alpha=config.final)
+    share = optax.join_schedules(
+        [lambda step: (step + 1) / max(warmup, 1), lambda step: cosine(step / falling)], [warmup]
+    )
+    return lambda step: config.learning_rate * share(step)
 
 
 def make_optimizer(
@@ -86,32 +86,31 @@ def make_optimizer(
       multipliers: learning-rate factor by path; None for 1 everywhere.
       centered: gradient centralization or not, by path; None centres nothing.
     """
-    steps = []
     # The gradient, because its mean would swamp Adam's second moment; the update too, because
     # Adam divides element by element: a kernel that sums to zero goes on doing so.
     center = optax.identity()
     if centered is not None and any(centered.values()):
-        center = optax.stateless(
-            lambda updates, _: jax.tree.map(_center, updates, _select(centered, updates))
-        )
-    steps.append(center)
+        center = _by_path(_center, centered)
+    steps = [center]
     if config.clip_norm is not None:
         steps.append(optax.clip_by_global_norm(config.clip_norm))
-    steps.append(optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps))
-    steps.append(center)
+    steps += [optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps), center]
     if config.weight_decay:
         mask = None if decay is None else lambda tree: _select(decay, tree)
         steps.append(optax.add_decayed_weights(config.weight_decay, mask=mask))
     if multipliers is not None and set(multipliers.values()) != {1.0}:
-        steps.append(
-            optax.stateless(
-                lambda updates, _: jax.tree.map(
-                    jnp.multiply, updates, _select(multipliers, updates)
-                )
-            )
-        )
+        steps.append(_by_path(jnp.multiply, multipliers))
     steps.append(optax.scale_by_learning_rate(schedule(config, total_steps)))
     return optax.chain(*steps)
+
+
+def _by_path(
+    change: Callable[[jax.Array, Any], jax.Array], table: Mapping[str, Any]
+) -> optax.GradientTransformation:
+    """Every update changed by what the table says of its parameter."""
+    return optax.stateless(
+        lambda updates, _: jax.tree.map(change, updates, _select(table, updates))
+    )
 
 
 def _center(update: jax.Array, on: bool) -> jax.Array:
@@ -120,6 +119,6 @@ def _center(update: jax.Array, on: bool) -> jax.Array:
     return update - update.mean(inputs, keepdims=True) if on else update
 
 
-def _select(table: Mapping[str, bool | float], tree: Tree) -> Tree:
+def _select(table: Mapping[str, Any], tree: Tree) -> Tree:
     """The table's values, as a tree with the structure of `tree`."""
     return unflatten({path: table[path] for path in flatten(tree)})

@@ -7,24 +7,24 @@ Nothing is allocated.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
-import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from nota_jax.data.feed import rows
 from nota_jax.data.feed.pipeline import PipelineConfig
 from nota_jax.errors import UserError
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
 from nota_jax.parallel.mesh import batch_sharding, param_shardings
 from nota_jax.params import (
+    AIDS,
     Rules,
     Tree,
     count_params,
@@ -32,11 +32,15 @@ from nota_jax.params import (
     flatten,
     resolve,
     split_tree,
+    trained_parts,
     unflatten,
 )
+from nota_jax.training import objectives, trace
 from nota_jax.training import state as states
+from nota_jax.training.objectives import answers
 from nota_jax.training.optimizer import OptimizerConfig, make_optimizer, schedule
-from nota_jax.training.step import DEVICE_KEYS, Batch, Metrics, make_train_step
+from nota_jax.training.step import Metrics, make_train_step
+from nota_jax.training.terms import Batch, Objective
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,10 @@ class TrainConfig:
     total_steps: optimizer steps of the whole run; the schedule ends there.
     trainable: rules, True for what trains.
     accumulation: microbatches per optimizer step.
-    loss_chunk: sequence positions whose logits exist at a time.
-    keep_last, keep_best, best: checkpoints that stay, and the metric (lower is better, of the last
-      report or of `evaluate`) that says which is best.
+    objective: what training makes smaller.
+    keep_last, keep_best, best: checkpoints that stay, and the metric of the last report (lower is
+      better) that says which is best.
+    profile: first and last step to trace, or nothing.
     stop_after: leave off behind that step as if interrupted; None for `total_steps`.
     record: the resolved configuration as JSON; kept with the run, read by nobody here.
     """
@@ -57,13 +62,14 @@ class TrainConfig:
     trainable: Rules
     optimizer: OptimizerConfig
     accumulation: int = 1
-    loss_chunk: int = 256
+    objective: Objective = field(default_factory=lambda: answers.of_chunks(256))
     log_every: int = 10
     save_every: int = 500
     keep_last: int = 2
     keep_best: int = 1
     best: str = "loss"
     seed: int = 0
+    profile: Sequence[int] = ()
     stop_after: int | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -75,11 +81,12 @@ def train_config(config: ConfigDict, total_steps: int, record: Mapping[str, Any]
         trainable=tuple(map(tuple, config.trainable)),
         optimizer=OptimizerConfig(**config.optim.to_dict()),
         accumulation=config.data.accumulation,
-        loss_chunk=config.loss_chunk,
+        objective=objectives.from_config(config),
         log_every=config.log_every,
         save_every=config.save_every,
         keep_last=config.keep,
         seed=config.seed,
+        profile=tuple(config.profile),
         record=record,
     )
 
@@ -134,20 +141,23 @@ def pipeline_config(
     )
 
 
-def abstract_batch(mesh: Mesh, n_rows: int, length: int, image_size: int) -> dict[str, Any]:
-    """Shapes, dtypes and places of what a batch of the data pipeline brings to the devices."""
-    one = rows.empty_batch(1, length, 0)
-    one["images"] = np.empty((1, image_size, image_size, 3), np.uint8)
-    where = batch_sharding(mesh)
-    return {
-        key: jax.ShapeDtypeStruct((n_rows, *one[key].shape[1:]), one[key].dtype, sharding=where)
-        for key in DEVICE_KEYS
-    }
+def aids_of(objective: Objective, architecture: NotaGPTConfig, key: jax.Array) -> Tree:
+    """What an objective adds to the model's parameters: `{"aids": …}`, or nothing."""
+    return {} if objective.aids is None else {AIDS: objective.aids(architecture, key)}
+
+
+def with_aids(objective: Objective, architecture: NotaGPTConfig, shapes: Tree) -> Tree:
+    """The model's shapes and those of what the objective adds to them."""
+    aids = jax.eval_shape(partial(aids_of, objective, architecture), jax.random.key(0))
+    return {**shapes, **aids}
 
 
 @dataclass(frozen=True)
 class Program:
-    """One phase on a mesh, its tables resolved; by path: what trains, decays, and lies where."""
+    """One phase on a mesh, its tables resolved; by path: what trains, decays, and lies where.
+
+    shapes: of the model's parameters and of the objective's aids.
+    """
 
     config: TrainConfig
     model: nn.Module
@@ -161,6 +171,36 @@ class Program:
     @property
     def mesh(self) -> Mesh:
         return next(iter(self.shardings.values())).mesh
+
+    @property
+    def objective(self) -> Objective:
+        return self.config.objective
+
+    @property
+    def keys(self) -> list[str]:
+        """What of a batch goes to the devices."""
+        return list(self.objective.arrays(self.model.config, 1, 1))
+
+    def flops(self, batch: Mapping[str, Any]) -> float:
+        """What the mathematics of a step over a batch, or its shapes, asks for."""
+        return self.objective.flops(self.model.config, batch, trained_parts(self.trainable))
+
+    def complete(self, params: Tree) -> dict[str, Any]:
+        """The model's parameters with fresh aids, unless they have come along."""
+        key = jax.random.fold_in(jax.random.key(self.config.seed), 1)
+        if self.objective.aids is None or AIDS in params:
+            return dict(params)
+        where = {AIDS: unflatten(self.shardings)[AIDS]}
+        init = partial(aids_of, self.objective, self.model.config)
+        return {**params, **jax.jit(init, out_shardings=where)(key)}
+
+    def abstract_batch(self, n_rows: int, length: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes, dtypes and places of what a batch brings to the devices."""
+        where, arrays = batch_sharding(self.mesh), self.objective.arrays
+        return {
+            key: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+            for key, x in arrays(self.model.config, n_rows, length).items()
+        }
 
     def abstract_state(self, platform: str | None = None) -> states.TrainState:
         """Shapes, dtypes and places of the whole state; platform: None for this process's."""
@@ -181,10 +221,10 @@ class Program:
         """The jitted training step for states like `state`, real or abstract."""
         return make_train_step(
             self.model,
+            self.objective,
             self.optimizer,
             schedule(self.config.optimizer, self.config.total_steps),
             accumulation=self.config.accumulation,
-            chunk=self.config.loss_chunk,
             shardings=jax.tree.map(lambda x: x.sharding, state),
         )
 
@@ -203,7 +243,7 @@ class Program:
         held = flatten(self.abstract_state(platform).params)
         on_each = None
         if any(x.sharding.mesh.size > 1 for x in held.values()):
-            columns["cut over"] = {path: _cut(x) for path, x in held.items()}
+            columns["sharded over"] = {path: _axes(x) for path, x in held.items()}
             on_each = {
                 p: math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
                 for p, x in held.items()
@@ -213,8 +253,8 @@ class Program:
         return f"{describe(unflatten(held), columns, on_each)}\n{share}"
 
 
-def _cut(leaf: jax.ShapeDtypeStruct) -> str:
-    """The mesh axes of more than one device that cut an array, as in "fsdp × tensor"; "-": none."""
+def _axes(leaf: jax.ShapeDtypeStruct) -> str:
+    """The mesh axes of more than one device that shard an array, "fsdp × tensor"; "-": none."""
     mesh, named = leaf.sharding.mesh, []
     for axes in leaf.sharding.spec:
         named += [axes] if isinstance(axes, str) else list(axes or ())
@@ -224,10 +264,14 @@ def _cut(leaf: jax.ShapeDtypeStruct) -> str:
 def prepare(config: TrainConfig, model: nn.Module, shapes: Tree, mesh: Mesh) -> Program:
     """Resolves a phase's tables against the parameters' shapes.
 
+    shapes: of the model's parameters; the objective adds its own.
+
     Raises:
       UserError: tables or a mesh that do not fit the parameters, or nothing to train.
     """
+    trace.check(config.profile)
     recipe = config.optimizer
+    shapes = with_aids(config.objective, model.config, shapes)
     trainable = resolve(config.trainable, shapes, table="trainable")
     if not any(trainable.values()):
         raise UserError("the trainable table freezes every parameter: there is nothing to train")

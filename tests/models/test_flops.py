@@ -13,6 +13,7 @@ from nota_jax.models.mistral import CausalLM
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel.mesh import make_mesh
 from nota_jax.training import program
+from nota_jax.training.objectives import answers
 from nota_jax.training.optimizer import OptimizerConfig
 
 PHASE_2 = ((r"vision_tower/.*", False), (r".*", True))
@@ -26,12 +27,13 @@ def lowered(nano_config):
     def make(chunk, **changes):
         config = dataclasses.replace(nano_config, **changes)
         phase = program.prepare(
-            program.TrainConfig(10, PHASE_2, OptimizerConfig(1e-3), loss_chunk=chunk),
+            program.TrainConfig(
+                10, PHASE_2, OptimizerConfig(1e-3), objective=answers.of_chunks(chunk)
+            ),
             NotaGPT(config), param_shapes(config), make_mesh(devices=jax.devices()[:1]),
         )  # fmt: skip
         state = phase.abstract_state()
-        size = config.vision.image_size
-        batch = program.abstract_batch(make_mesh(devices=jax.devices()[:1]), ROWS, LENGTH, size)
+        batch = phase.abstract_batch(ROWS, LENGTH)
         traced = phase.step(state).trace(state, batch)
         return phase, traced, traced.lower()
 

@@ -23,7 +23,8 @@ from nota_jax.parallel.mesh import make_mesh, param_shardings, place_batch, plac
 from nota_jax.params import flatten
 from nota_jax.plan import traffic
 from nota_jax.training.loss import chunked_cross_entropy
-from nota_jax.training.step import loss_and_grads
+from nota_jax.training.objectives import answers
+from nota_jax.training.step import sums_and_grads
 
 config, params, batch, sizes = pickle.loads(Path(sys.argv[1]).read_bytes())
 model = NotaGPT(NotaGPTConfig.from_dict(config))
@@ -35,11 +36,12 @@ for size in sizes:
     @jax.jit
     def sharded(params, batch, mesh=mesh):
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # as in the training step
-            return loss_and_grads(model, params, {}, batch, accumulation=2, chunk=8)
+            objective = answers.of_chunks(8)
+            return sums_and_grads(model, objective, params, {}, batch, accumulation=2)
 
-    metrics, grads = sharded(placed, place_batch(mesh, batch))
+    sums, grads = sharded(placed, place_batch(mesh, batch))
     results[size] = {
-        "loss": float(metrics["loss"]),
+        "loss": float(sums["answers"][0] / sums["answers"][1]),
         "grads": jax.tree.map(np.asarray, grads),
         "pieces": {
             path: (len(x.sharding.device_set), x.sharding.shard_shape(x.shape))

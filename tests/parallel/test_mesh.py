@@ -15,7 +15,8 @@ import nota_jax
 from nota_jax.errors import UserError
 from nota_jax.models.notagpt import NotaGPT
 from nota_jax.parallel import mesh
-from nota_jax.training.step import loss_and_grads
+from nota_jax.training.objectives import answers
+from nota_jax.training.step import sums_and_grads
 
 SIZES = [(8, 1, 1), (2, 2, 2), (1, 2, 4)]  # data, fsdp, tensor
 
@@ -50,10 +51,10 @@ def sharded(nano_config, nano_params, nano_batch, tmp_path_factory):
 def alone(nano_config, nano_params, nano_batch):
     """Loss and gradients of the same batch on one device, in one piece."""
     model = NotaGPT(nano_config)
-    metrics, grads = jax.jit(lambda p, b: loss_and_grads(model, p, {}, b))(
-        nano_params, nano_batch(16)
-    )
-    return metrics, jax.tree.map(np.asarray, grads)
+    both = jax.jit(lambda p, b: sums_and_grads(model, answers.of_chunks(256), p, {}, b))
+    sums, grads = both(nano_params, nano_batch(16))
+    total, weight = sums["answers"]
+    return {"loss": total / weight}, jax.tree.map(np.asarray, grads)
 
 
 @pytest.mark.parametrize("size", SIZES)

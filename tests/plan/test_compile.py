@@ -15,6 +15,7 @@ from nota_jax.params import flatten
 from nota_jax.plan import compile
 from nota_jax.training import program
 from nota_jax.training.loss import chunked_cross_entropy
+from nota_jax.training.objectives import answers
 from nota_jax.training.optimizer import OptimizerConfig
 
 PHASE_2 = ((r"vision_tower/.*", False), (r".*", True))
@@ -28,12 +29,13 @@ def lowered(nano_config):
     def make(chunk, **changes):
         config = dataclasses.replace(nano_config, **changes)
         phase = program.prepare(
-            program.TrainConfig(10, PHASE_2, OptimizerConfig(1e-3), loss_chunk=chunk),
+            program.TrainConfig(
+                10, PHASE_2, OptimizerConfig(1e-3), objective=answers.of_chunks(chunk)
+            ),
             NotaGPT(config), param_shapes(config), make_mesh(devices=jax.devices()[:1]),
         )  # fmt: skip
         state = phase.abstract_state()
-        size = config.vision.image_size
-        batch = program.abstract_batch(make_mesh(devices=jax.devices()[:1]), ROWS, LENGTH, size)
+        batch = phase.abstract_batch(ROWS, LENGTH)
         traced = phase.step(state).trace(state, batch)
         return phase, traced, traced.lower()
 
@@ -41,8 +43,7 @@ def lowered(nano_config):
 
 
 def test_a_planned_batch_is_the_pipelines(nano_batch, nano_config):
-    mesh = make_mesh(devices=jax.devices()[:1])
-    planned = program.abstract_batch(mesh, ROWS, LENGTH, nano_config.vision.image_size)
+    planned = answers.arrays(nano_config, ROWS, LENGTH)
     real = nano_batch(ROWS, length=LENGTH)
     assert {k: (x.shape, x.dtype) for k, x in planned.items()} == {
         k: (x.shape, x.dtype) for k, x in real.items()
@@ -92,7 +93,7 @@ def test_the_planned_step_takes_the_attention_of_its_target(monkeypatch, platfor
     shapes = param_shapes(architecture)
     phase = program.prepare(recipe, NotaGPT(architecture), shapes, mesh)
     state = phase.abstract_state(platform)
-    batch = program.abstract_batch(mesh, 2, 128, architecture.vision.image_size)
+    batch = phase.abstract_batch(2, 128)
     traced = str(phase.step(state).trace(state, batch).jaxpr)
     for other in ("dot_product_attention_bwd", "pallas_call"):
         assert (other in traced) == (other == kernel)

@@ -11,10 +11,12 @@ from nota_jax.models.notagpt import NotaGPT
 from nota_jax.parallel.mesh import make_mesh, param_shardings
 from nota_jax.params import count_params, flatten, resolve, unflatten
 from nota_jax.training import state
+from nota_jax.training.objectives import answers
 from nota_jax.training.optimizer import OptimizerConfig, make_optimizer, schedule
-from nota_jax.training.step import loss_and_grads, make_train_step
+from nota_jax.training.step import make_train_step, sums_and_grads
 
 PHASE_2 = ((r"vision_tower/.*", False), (r".*", True))
+ANSWERS = answers.of_chunks(256)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,9 @@ def phase_2(nano_config, nano_params):
         return state.create(nano_params, trainable, optimizer, shardings)
 
     where = jax.tree.map(lambda x: x.sharding, fresh())
-    step = make_train_step(NotaGPT(nano_config), optimizer, schedule(config, 6), shardings=where)
+    step = make_train_step(
+        NotaGPT(nano_config), ANSWERS, optimizer, schedule(config, 6), shardings=where
+    )
     return fresh, step
 
 
@@ -64,7 +68,7 @@ def test_optimizer_state_exists_for_trainables_only(phase_2):
 def test_the_gradient_has_the_structure_of_the_trainable_part(phase_2, nano_config, nano_batch):
     start = phase_2[0]()
     _, grads = jax.eval_shape(
-        lambda t, f, b: loss_and_grads(NotaGPT(nano_config), t, f, b),
+        lambda t, f, b: sums_and_grads(NotaGPT(nano_config), ANSWERS, t, f, b),
         start.trainable,
         start.frozen,
         nano_batch(2),
@@ -105,10 +109,10 @@ def test_the_callers_parameters_survive_a_step(nano_params, phase_2, nano_batch)
 
 @pytest.fixture(scope="module")
 def gradients(nano_config, nano_params):
-    """(batch, microbatches) → metrics and gradient with respect to everything."""
+    """(batch, microbatches) → sums and gradient with respect to everything."""
     model = NotaGPT(nano_config)
     compiled = jax.jit(
-        lambda params, batch, n: loss_and_grads(model, params, {}, batch, accumulation=n),
+        lambda params, batch, n: sums_and_grads(model, ANSWERS, params, {}, batch, accumulation=n),
         static_argnums=2,
     )
     return lambda batch, n=1: compiled(nano_params, batch, n)
@@ -121,24 +125,42 @@ def test_accumulated_gradients_equal_those_of_the_large_batch(
     per_row = batch["weights"].sum(axis=1)
     assert len(set(per_row)) > 1  # or a mean of means would pass as well
     (whole, want), (parts, got) = gradients(batch), gradients(batch, 4)
-    for name in whole:
-        np.testing.assert_allclose(parts[name], whole[name], rtol=1e-5)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), parts, whole)
     assert_same_gradients(got, want)
 
 
 def test_loss_is_the_mean_over_supervised_tokens_of_the_batch(gradients, nano_batch):
     batch = nano_batch(16)
-    metrics, _ = gradients(batch)
-    total = 0.0
+    sums, _ = gradients(batch)
+    (total, weight), (_, counted) = sums["answers"], sums["accuracy"]
+    alone = 0.0
     for row in range(16):
-        alone = batch["weights"] * (np.arange(16) == row)[:, None]
-        total += gradients(batch | {"weights": alone})[0]["loss"] * alone.sum()
-    np.testing.assert_allclose(metrics["loss"], total / batch["weights"].sum(), rtol=1e-5)
-    assert metrics["supervised_tokens"] == batch["weights"].sum()
+        weights = batch["weights"] * (np.arange(16) == row)[:, None]
+        alone += gradients(batch | {"weights": weights})[0]["answers"][0]
+    np.testing.assert_allclose(total, alone, rtol=1e-5)
+    assert weight == counted == batch["weights"].sum()
+    loss = ANSWERS.loss({"answers": (total, weight)}, {"answers": weight})
+    np.testing.assert_allclose(loss, total / batch["weights"].sum(), rtol=1e-6)
+
+
+def test_weights_of_the_whole_batch_cost_no_pass_through_the_model(nano_config, nano_params):
+    arrays = answers.arrays(nano_config, 16, 20)
+    products = {
+        n: jax.jit(
+            lambda params, batch, n=n: sums_and_grads(
+                NotaGPT(nano_config), ANSWERS, params, {}, batch, accumulation=n
+            )
+        )
+        .lower(nano_params, arrays)
+        .as_text()
+        .count("stablehlo.dot_general")
+        for n in (1, 4)
+    }
+    assert products[1] == products[4] > 0
 
 
 def test_rows_that_do_not_divide_into_microbatches_are_refused(gradients, nano_batch):
-    with pytest.raises(UserError, match="16 rows cannot be cut into 3 equal microbatches"):
+    with pytest.raises(UserError, match="16 rows cannot be split into 3 equal microbatches"):
         gradients(nano_batch(16), 3)
 
 

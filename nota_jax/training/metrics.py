@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from clu import metrics as clu
 from tensorboardX import SummaryWriter
 
+from nota_jax.training.terms import Sums
 from nota_jax.units import duration
+
+SPEEDS = ("steps_per_second", "tokens_per_second", "images_per_second", "questions_per_second",
+          "data_wait", "mfu")  # fmt: skip
+NOT_TERMS = {*SPEEDS, "loss", "grad_norm", "learning_rate"}  # of a report
 
 
 @dataclass(frozen=True)
 class Totals:
     """Work done and time spent, over all processes.
 
-    tokens: positions that are not padding, image tokens included.  flops: operations that the
-    model needs for it (`models.flops`).  seconds: wall clock.  waited: seconds in which the
+    tokens: those that are not padding, image tokens included.  flops: what the model needs for it
+    (`models.flops`).  seconds: wall clock.  waited: seconds in which the
     devices had nothing to do because the next batch was not there.
     """
 
@@ -46,64 +55,84 @@ class Totals:
 def work(batch: Mapping[str, Any], flops: float = 0.0, shares: int = 1) -> Totals:
     """What one step over a batch (as the pipeline makes it) amounts to.
 
-    shares: how many the global batch was cut into, of which this is one; the others' counts are
+    A batch without turns is one of pictures alone, one without images of text alone.
+
+    shares: how many the global batch was split into, of which this is one; the others' counts are
       taken to be equal.
     """
-    turn_ids = np.asarray(batch["turn_ids"])
+    rows = len(next(iter(batch.values())))
+    turn_ids = np.asarray(batch.get("turn_ids", np.zeros((rows, 0), np.int32)))
+    used = np.any(turn_ids >= 0, axis=1) if turn_ids.size else np.ones(rows, bool)
+    questions = np.maximum(turn_ids.max(axis=1, initial=0), 0)
     return Totals(
         steps=1,
         tokens=int(np.sum(turn_ids >= 0)) * shares,
-        images=int(np.sum(np.any(turn_ids >= 0, axis=1))) * shares,
-        questions=int(np.sum(np.maximum(turn_ids.max(axis=1), 0))) * shares,
+        images=int(np.sum(used)) * shares if "images" in batch else 0,
+        questions=int(np.sum(questions)) * shares,
         flops=flops,
     )
 
 
-def average(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Metrics of several steps as one: means, over supervised tokens where that is their unit.
+def averages(sums: Sums, grad_norm: jax.Array, learning_rate: jax.Array) -> clu.Collection:
+    """What a step reports, in a form that merges with other steps' by sums and weights."""
+    one = jnp.ones((), jnp.float32)
+    return clu.Collection.create_collection(
+        **{name: clu.Average(total=total, count=weight) for name, (total, weight) in sums.items()},
+        grad_norm=clu.Average(total=grad_norm, count=one),
+        learning_rate=clu.LastValue(total=learning_rate, count=one),
+    )
 
-    The learning rate is that of the last step.
+
+def merged(steps: Iterable[clu.Collection], factors: Mapping[str, float]) -> dict[str, float]:
+    """Several steps as one: each term's mean by its weights, and the loss that they make.
+
+    A term without any weight in these steps is left out.
+
+    factors: of the terms in the loss (`Objective.factors`).
     """
-    columns = {name: np.array([float(m[name]) for m in steps]) for name in steps[0]}
-    tokens = columns.pop("supervised_tokens")
-    per_token = {
-        name: float(np.sum(columns[name] * tokens) / max(np.sum(tokens), 1.0))
-        for name in ("loss", "accuracy")
-    }
-    return per_token | {
-        "grad_norm": float(columns["grad_norm"].mean()),
-        "learning_rate": float(columns["learning_rate"][-1]),
-    }
+    # On the host and in double precision: merging on devices would start programs of their own.
+    on_host = (jax.tree.map(np.float64, jax.device_get(step)) for step in steps)
+    total = functools.reduce(lambda one, other: one.merge(other), on_host)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a term has no weight
+        found = {name: float(value) for name, value in total.compute().items()}
+    found = {name: value for name, value in found.items() if not math.isnan(value)}
+    return {"loss": sum(x * found.get(name, 0.0) for name, x in factors.items())} | found
 
 
 class Meter:
     """Counts a run's work and times it between two reports.
 
+    factors: see `merged`.
     totals: since the run began, parts before a resume included.
     peak_flops: of all devices together; None leaves the model FLOP utilisation out.
     """
 
-    def __init__(self, totals: Totals = Totals(), peak_flops: float | None = None):
-        self.totals, self.peak_flops = totals, peak_flops
-        self._metrics: list[Mapping[str, Any]] = []
+    def __init__(
+        self,
+        factors: Mapping[str, float],
+        totals: Totals = Totals(),
+        peak_flops: float | None = None,
+    ):
+        self.factors, self.totals, self.peak_flops = factors, totals, peak_flops
+        self._steps: list[clu.Collection] = []
         self._reported = totals
         self._since = time.monotonic()
 
-    def add(self, done: Totals, metrics: Mapping[str, Any]) -> None:
-        """Counts a step; `metrics` are left on the devices until the report wants them."""
+    def add(self, done: Totals, step: clu.Collection) -> None:
+        """Counts a step; its averages are left on the devices until the report wants them."""
         self.totals += done
-        self._metrics.append(metrics)
+        self._steps.append(step)
 
     def restart(self) -> None:
         """Leaves the time since the last report, and the steps in it, out of the speeds."""
         self._reported, self._since = self.totals, time.monotonic()
 
     def report(self) -> dict[str, float]:
-        """Mean metrics and speeds since the last report."""
+        """Averages and speeds since the last report."""
         self.totals += Totals(seconds=time.monotonic() - self._since)
         done = self.totals - self._reported
-        report = average(self._metrics) | rates(done, self.peak_flops)
-        self._metrics.clear()
+        report = merged(self._steps, self.factors) | rates(done, self.peak_flops)
+        self._steps.clear()
         self.restart()
         return report
 
@@ -132,7 +161,7 @@ def line(step: int, total_steps: int, report: Mapping[str, float]) -> str:
     parts = [
         f"step {step:>{width}}/{total_steps}",
         f"loss {report['loss']:.4f}",
-        f"acc {100 * report['accuracy']:4.1f} %",
+        *(f"{name} {report[name]:.3f}" for name in _terms(report)),
         f"lr {report['learning_rate']:.2e}",
         f"|g| {report['grad_norm']:.2f}",
         f"{report['tokens_per_second']:,.0f} tok/s",
@@ -144,6 +173,11 @@ def line(step: int, total_steps: int, report: Mapping[str, float]) -> str:
         parts.append(f"MFU {100 * report['mfu']:.1f} %")
     parts.append(f"ETA {duration((total_steps - step) / report['steps_per_second'])}")
     return "  ".join(parts)
+
+
+def _terms(report: Mapping[str, float]) -> list[str]:
+    """The objective's terms in a report; one that is the whole loss is not said twice."""
+    return [n for n, x in report.items() if n not in NOT_TERMS and x != report["loss"]]
 
 
 class Journal:
