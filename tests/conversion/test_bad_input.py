@@ -106,6 +106,14 @@ def test_everything_that_does_not_fit_is_listed_together(tmp_path):
         assert part in text
 
 
+def test_a_configuration_without_its_sections(tmp_path):
+    hf.llava_directory(tmp_path / "hf", tiny())
+    path = tmp_path / "hf/config.json"
+    for section in (None, "mistral"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"text_config": section}))
+        assert "no text_config or vision_config: is it a LLaVA?" in refusal(tmp_path / "hf")
+
+
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "x.pth"])
 def test_pickled_weights_are_refused_unopened(tmp_path, name):
     (tmp_path / "config.json").write_text("{}")
