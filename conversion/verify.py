@@ -240,8 +240,8 @@ def _run_ours(run: to_hf.Trained, cases: Sequence[Case], eos: int, new_tokens: i
         if case.pixels is not None:  # our decoding is about pictures
             turn = case.tokens[:, case.n_prefix :]
             found = decode.generate(
-                model, variables["params"], jnp.asarray(case.pixels), case.tokens[:, : case.n_prefix],
-                turn[None], np.array([[turn.shape[1]]]),
+                model, variables["params"], jnp.asarray(case.pixels),
+                case.tokens[:, : case.n_prefix], turn[None], np.array([[turn.shape[1]]]),
                 max_new_tokens=new_tokens, eos_ids=(eos,),
             )  # fmt: skip
             result.answer = found.tokens[0, 0, : found.lengths[0, 0]].tolist()
