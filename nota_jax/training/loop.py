@@ -157,7 +157,8 @@ def train(
             arrays = {key: batch[key] for key in keys}
             check_rows(mesh, len(next(iter(arrays.values()))) * shares)
             placed = place_batch(mesh, arrays)
-            state, found = step(state, placed)
+            with jax.profiler.StepTraceAnnotation("train", step_num=number):
+                state, found = step(state, placed)
             profile(number, found)
 
             done = metrics.work(arrays, phase.flops(placed), shares)

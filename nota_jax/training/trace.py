@@ -48,7 +48,11 @@ def profiled(
             stop()
         elif first and step == first - 1:
             jax.block_until_ready(metrics)  # or the step before would be in it
-            jax.profiler.start_trace(str(folder), create_perfetto_trace=True)
+            options = jax.profiler.ProfileOptions()
+            options.python_tracer_level = 0  # every Python call of a compilation: a million events
+            jax.profiler.start_trace(
+                str(folder), create_perfetto_trace=True, profiler_options=options
+            )
             tracing = True
 
     try:
