@@ -24,6 +24,7 @@ from ml_collections import ConfigDict, config_flags
 
 from nota_jax.environment import quiet
 from nota_jax.errors import UserError, exit_status
+from nota_jax.params import flatten
 
 MODES = ("train", "evaluate", "plan")
 
@@ -119,7 +120,11 @@ def _explain(argv: Sequence[str], error: Exception) -> str:
     config = _without_overrides(argv)
     for argument in argv[1:]:
         if config is not None and (match := re.match(r"--config\.([^=]+)", argument)):
-            keys = {key for path in _paths(config) for key in (path, path.rsplit(".", 1)[0])}
+            keys = {
+                key
+                for path in flatten(config.to_dict(), sep=".")
+                for key in (path, path.rsplit(".", 1)[0])
+            }
             if match[1] not in keys:
                 last = match[1].rsplit(".", 1)[-1]
                 near = difflib.get_close_matches(match[1], sorted(keys), n=2, cutoff=0.6)
@@ -146,14 +151,6 @@ def _without_overrides(argv: Sequence[str]) -> ConfigDict | None:
         return get_config(size) if size else get_config()
     except Exception:  # the file itself is at fault: the first error says so
         return None
-
-
-def _paths(config: ConfigDict, prefix: str = "") -> list[str]:
-    paths = []
-    for key, value in config.items():
-        nested = isinstance(value, ConfigDict)
-        paths += _paths(value, f"{prefix}{key}.") if nested else [f"{prefix}{key}"]
-    return paths
 
 
 if __name__ == "__main__":

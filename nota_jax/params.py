@@ -18,8 +18,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flax import traverse_util
-
 from nota_jax import tables
 from nota_jax.errors import UserError
 from nota_jax.units import human_bytes
@@ -32,14 +30,31 @@ AIDS = "aids"  # the part of a tree that helps training and that no export has
 LISTED = 8  # parameters that one error spells out before it says "and n more"
 
 
-def flatten(tree: Tree) -> dict[str, Any]:
-    """The leaves of a nested dictionary by path, in sorted order."""
-    return dict(sorted(traverse_util.flatten_dict(tree, sep="/").items()))
+def flatten(tree: Tree, sep: str = "/") -> dict[str, Any]:
+    """The leaves of a nested dictionary by path, in sorted order.
+
+    The one home of paths, of configurations too (there joined with dots).  Written out, because
+    the command line reads configurations before it can afford to import jax, and Flax with it.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}{sep}{path}": leaf for path, leaf in flatten(value, sep).items()}
+        else:
+            flat[name] = value
+    return dict(sorted(flat.items()))
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The nested dictionary whose leaves are given by path; the inverse of `flatten`."""
-    return traverse_util.unflatten_dict(dict(flat), sep="/")
+    tree: dict[str, Any] = {}
+    for path, leaf in flat.items():
+        *modules, name = path.split("/")
+        place = tree
+        for module in modules:
+            place = place.setdefault(module, {})
+        place[name] = leaf
+    return tree
 
 
 def resolve(rules: Rules, tree: Tree, *, table: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel import memory, processes
 from nota_jax.parallel.mesh import batch_ways, make_mesh, param_shardings, row_share
-from nota_jax.params import Tree, optax_mask
+from nota_jax.params import Tree, flatten, optax_mask
 from nota_jax.training import loop, objectives
 from nota_jax.training.program import (
     fresh_params,
@@ -100,7 +100,7 @@ def check_agreement(config: ConfigDict) -> None:
     """
     if jax.process_count() == 1:
         return
-    ours = _fields(as_json(config))
+    ours = flatten(as_json(config), sep=".")
     theirs = processes.share(lambda: ours)
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):
@@ -126,15 +126,6 @@ def check_agreement(config: ConfigDict) -> None:
     processes.barrier()
     if processes.is_main():
         mark.unlink()
-
-
-def _fields(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted path."""
-    fields: dict[str, Any] = {}
-    for key, value in values.items():
-        inner = isinstance(value, dict)
-        fields |= _fields(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
-    return fields
 
 
 def prepare_dataset(config: ConfigDict, say: Say) -> None:
