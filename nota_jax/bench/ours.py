@@ -52,7 +52,7 @@ def weights_of(config: ConfigDict, phase: program.Program, say: Say) -> tuple[An
         say(f"weights: from {config.run_dir}")
         params = steps.load_params(config.run_dir, phase.shapes, shardings=phase.shardings)
         return params, "of the trained run"
-    params = program.fresh_params(phase.model.config, config.seed, phase.shardings)
+    params = phase.complete(program.fresh_params(phase.model.config, config.seed, phase.shardings))
     return params, f"random, seed {config.seed}"
 
 

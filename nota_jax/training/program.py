@@ -34,6 +34,7 @@ from nota_jax.params import (
     split_tree,
     trained_parts,
     unflatten,
+    without_aids,
 )
 from nota_jax.training import objectives, trace
 from nota_jax.training import state as states
@@ -110,8 +111,8 @@ def model_config(
 def fresh_params(
     architecture: NotaGPTConfig, seed: int, shardings: Mapping[str, NamedSharding]
 ) -> Tree:
-    """Random parameters, each made where it is to lie."""
-    out = unflatten(dict(shardings))
+    """Random parameters of the model, each made where it is to lie."""
+    out = unflatten(without_aids(shardings))
     init = jax.jit(lambda rng: init_params(architecture, rng), out_shardings=out)
     return init(jax.random.key(seed))
 
