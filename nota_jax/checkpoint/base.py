@@ -141,8 +141,9 @@ def template(
     """
     if shardings is None:
         return unflatten({path: np.empty(f["shape"], f["dtype"]) for path, f in forms.items()})
-    known = next(iter(shardings.values()), None)
-    everywhere = NamedSharding(known.mesh, PartitionSpec()) if known is not None else None
+    everywhere = next(iter(shardings.values()), None)
+    if isinstance(everywhere, NamedSharding):
+        everywhere = NamedSharding(everywhere.mesh, PartitionSpec())
     return unflatten(
         {
             path: jax.ShapeDtypeStruct(
