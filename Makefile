@@ -10,7 +10,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check --quiet
 help:
 	@echo "make quickstart   install, build a dataset, train phases 1-2-3 at size tiny, evaluate"
 	@echo "make test         install with the test extras and run the tests"
-	@echo "make lint         ruff"
+	@echo "make lint         ruff, the contract of imports, types (part of make test)"
 	@echo "make clean        remove runs/ and data/ (not .venv)"
 
 $(VENV)/bin/python:
@@ -33,11 +33,13 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 quickstart: $(VENV)/.core
 	@$(PY) -m nota_jax.quickstart
 
-test: $(VENV)/.dev
+test: lint
 	@$(PY) -m pytest
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check .
+	@$(VENV)/bin/lint-imports --no-cache
+	@$(PY) -m mypy
 
 clean:
 	rm -rf runs data

@@ -70,31 +70,31 @@ def quick_phase(number: int) -> dict[str, Any]:
 def summary(results: list[dict[str, Any]]) -> str:
     """What was done, what it scored on held-out tunes, and where everything lies."""
     lines = ["", "Summary: size tiny, random initial weights, held-out tunes", ""]
-    head = ("phase", "steps", "images", "questions", "loss", "train s", "evaluate s")
-    rows = [
+    phases = [
         (f"{r['phase']} {PHASES[r['phase']]}", str(r["steps"]), str(r["images"]),
          str(r["questions"]), f"{r['loss']:.3f}" if r["loss"] is not None else "–",
          f"{r['seconds']['train']:.0f}", f"{r['seconds']['evaluate']:.0f}")
         for r in results
     ]  # fmt: skip
-    lines += [tables.text(head, rows), ""]
+    head = ("phase", "steps", "images", "questions", "loss", "train s", "evaluate s")
+    lines += [tables.text(head, phases), ""]
     extraction = next(r for r in results if r["phase"] == 2)["scores"]
-    head = ("extraction (phase 2)", "model", "majority", "difference", "asked")
-    rows = []
+    fields = []
     for field, rate in extraction["extraction_rate"].items():
         base = extraction["majority_rate"][field]["value"]
-        rows.append(
+        fields.append(
             (field, f"{100 * rate['value']:.1f} %", f"{100 * base:.1f} %",
              f"{100 * (rate['value'] - base):+.1f}", str(rate["asked"]))
         )  # fmt: skip
-    lines += [tables.text(head, rows), ""]
-    rows = []
+    columns = ("extraction (phase 2)", "model", "majority", "difference", "asked")
+    lines += [tables.text(columns, fields), ""]
+    texts = []
     for r in results[:2]:
         for name, d in r["scores"]["levenshtein"].items():
             label = "whole ABC" if name == "abc" else "highlighted bars"
             row = (f"{d['mean']:.1f}", f"{d['mean_length']:.1f}", str(d["asked"]))
-            rows.append((f"{label} (phase {r['phase']})", *row))
-    lines.append(tables.text(("transcription", "Levenshtein", "empty answer", "asked"), rows))
+            texts.append((f"{label} (phase {r['phase']})", *row))
+    lines.append(tables.text(("transcription", "Levenshtein", "empty answer", "asked"), texts))
     seconds = sum(sum(r["seconds"].values()) for r in results)
     built = results[0]["seconds"]["prepare"]
     lines += ["", f"{seconds / 60:.1f} minutes in all, {built:.0f} s of them for the dataset"]

@@ -211,7 +211,7 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
     batches = processes.main_first(make)  # the others find the row plan
     say("data: " + ", ".join(f"{k} {v}" for k, v in batches.report().items()))
     return loop.train(
-        train_config(config, config.steps or batches.total_steps, as_json(config)),
+        train_config(config, config.steps or batches.total_steps or 0, as_json(config)),
         run.model,
         run.shapes,
         lambda to: starting_weights(run, say)(to),  # a run that goes on has its own

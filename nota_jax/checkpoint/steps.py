@@ -156,6 +156,7 @@ class Checkpoints:
           UserError: if the checkpoint is of another model, another split or another base.
         """
         step = self.latest_step() if step is None else step
+        assert step is not None, "the caller has looked whether there is a checkpoint"
         about, where = self.about(step), f"checkpoint {self.directory / str(step)}"
         saved = as_shapes(about["parameters"])
         require_shapes(saved, params, f"{where} does not fit what is to train")

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerFast
 
 from nota_jax.checkpoint import fingerprints
 from nota_jax.data.feed import chat
@@ -70,7 +70,7 @@ class Settings:
 def predict(
     model: NotaGPT,
     params: Any,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerFast,
     settings: Settings,
     out: Path,
     say: Callable[[str], None] = print,
@@ -103,7 +103,7 @@ def predict(
             asked = partial(any, [record["id"] not in known for record in records])
             if processes.share(asked):
                 answers = _answer(model, params, tokenizer, settings, pages, per_batch, mesh)
-                if not main:
+                if file is None:  # not process 0
                     continue
                 for record, answer in zip(records, answers, strict=True):
                     if record["id"] not in known:
@@ -152,7 +152,7 @@ def _known(path: Path, mark: dict) -> dict[str, dict]:
 
 
 def _pages(
-    model: NotaGPT, tokenizer: PreTrainedTokenizerBase, settings: Settings
+    model: NotaGPT, tokenizer: PreTrainedTokenizerFast, settings: Settings
 ) -> Iterator[EvalPage]:
     for split in settings.splits:
         yield from eval_questions(
@@ -202,7 +202,7 @@ def _records(pages: Sequence[EvalPage]) -> list[dict[str, Any]]:
 def _answer(
     model: NotaGPT,
     params: Any,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerFast,
     settings: Settings,
     pages: Sequence[EvalPage],
     rows: int,

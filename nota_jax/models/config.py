@@ -161,7 +161,7 @@ class NotaGPTConfig:
         return self.vision.num_patches
 
     @property
-    def dtypes(self) -> dict[str, jnp.dtype]:
+    def dtypes(self) -> dict[str, Any]:
         """The keyword arguments `dtype` and `param_dtype` of every Flax module."""
         return {"dtype": jnp.dtype(self.dtype), "param_dtype": jnp.dtype(self.param_dtype)}
 

@@ -9,7 +9,7 @@ through costs two; a frozen part that nothing trainable lies below costs one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ def forward_flops(config, length: int) -> Forward:
     return Forward(float(vision), float(connector), float(text))
 
 
-def step_flops(config, rows: int, length: int, trains: dict[str, bool]) -> float:
+def step_flops(config, rows: int, length: int, trains: Mapping[str, bool]) -> float:
     """FLOPs of one optimizer step over `rows` rows of `length` tokens.
 
     trains: whether anything trains below each of "vision_tower", "multi_modal_projector" and

@@ -7,7 +7,6 @@ moves along the circle of fifths and an accidental is drawn exactly where one wa
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -170,7 +169,7 @@ def move_chord_symbol(symbol: str, interval: Interval) -> str:
     words = []
     for word in symbol.split():
         if chords.is_understood(word):
-            word = chords.map_names(word, lambda *name: _move_name(*name, interval))
+            word = chords.map_names(word, lambda step, alter: _move_name(step, alter, interval))
         elif interval.fifths and chords.looks_like_chord(word):
             raise TransposeError(f"the chord symbol {word!r} is not understood, so it cannot move")
         words.append(word)
@@ -197,6 +196,6 @@ def _notes(tune: Tune) -> Iterator[Note]:
 
 def _middle_line(clef: str) -> int:
     """`Note.diatonic` of the middle line; "treble-8" sounds an octave lower, "treble+8" higher."""
-    name = re.match(r"[a-z]*", clef).group()
+    name = clef.partition("+")[0].partition("-")[0]
     octaves = ("+8" in clef) - ("-8" in clef)
     return _MIDDLE_LINES.get(name, _MIDDLE_LINES["treble"]) + 7 * octaves

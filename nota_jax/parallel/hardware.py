@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 
@@ -63,9 +64,13 @@ class Chip:
 # 200 Gb/s InfiniBand port a GPU) and DGX H100/H200 (one of 400 Gb/s); memory as the driver reports
 # it, a little below the name; the units of `Gpu` from NVIDIA's white papers of the two
 # architectures and the CUDA programming guide's table of compute capabilities.
-_A100 = dict(major=8, cores=108, fp32_units=64, shared=164 * 1024, shared_block=163 * 1024)
+_A100: dict[str, Any] = dict(
+    major=8, cores=108, fp32_units=64, shared=164 * 1024, shared_block=163 * 1024
+)
 _A100 |= dict(l2=40 * 2**20, clock=1.41)
-_H100 = dict(major=9, cores=132, fp32_units=128, shared=228 * 1024, shared_block=227 * 1024)
+_H100: dict[str, Any] = dict(
+    major=9, cores=132, fp32_units=128, shared=228 * 1024, shared_block=227 * 1024
+)
 _H100 |= dict(l2=50 * 2**20, clock=1.98)
 
 # Google TPU: operations, memory bandwidth and interconnect from the "system architecture" pages of
@@ -98,4 +103,4 @@ def chip_of(device: jax.Device) -> Chip | None:
 def peak_flops(device: jax.Device) -> float | None:
     """Peak bf16 operations per second of a device; None where it is not known (CPUs)."""
     chip = chip_of(device)
-    return chip and chip.flops
+    return None if chip is None else chip.flops

@@ -180,7 +180,7 @@ def tried(plans: Sequence[Plan]) -> Table:
 
 
 def ending(plan: Plan) -> str:
-    logits = max((m["largest_logits"] for m in plan["lengths"].values()), default=[])
+    logits: list[int] = max((m["largest_logits"] for m in plan["lengths"].values()), default=[])
     lines = [
         f"The largest fp32 array over the vocabulary is {logits}: no [batch, length, vocabulary]."
     ]

@@ -171,7 +171,9 @@ class Program:
 
     @property
     def mesh(self) -> Mesh:
-        return next(iter(self.shardings.values())).mesh
+        mesh = next(iter(self.shardings.values())).mesh
+        assert isinstance(mesh, Mesh)
+        return mesh
 
     @property
     def objective(self) -> Objective:

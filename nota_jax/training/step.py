@@ -127,4 +127,5 @@ def _ambient(shardings: TrainState | None) -> contextlib.AbstractContextManager:
     """The mesh of the state, for `models.layers.keep_rows`."""
     if shardings is None:
         return contextlib.nullcontext()
-    return jax.sharding.use_abstract_mesh(shardings.step.mesh.abstract_mesh)
+    where: Any = shardings.step  # its sharding stands in its place
+    return jax.sharding.use_abstract_mesh(where.mesh.abstract_mesh)

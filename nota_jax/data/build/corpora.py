@@ -213,8 +213,8 @@ def dance_type_of(text: str) -> str:
     words = re.sub(r"[^a-z ]", " ", text.lower()).split()
     while words and words[-1] in ("the", "a"):  # "BAG OF MEAL, THE"
         words.pop()
-    words = " ".join(_DANCE_SPELLINGS.get(word, word) for word in words)
-    return next((d for d in _DANCES if words == d or words.endswith(" " + d)), "")
+    name = " ".join(_DANCE_SPELLINGS.get(word, word) for word in words)
+    return next((d for d in _DANCES if name == d or name.endswith(" " + d)), "")
 
 
 def repair_encoding(text: str) -> str:

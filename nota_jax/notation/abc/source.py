@@ -76,7 +76,7 @@ def split_tunebook(text: str) -> list[tuple[int, str]]:
 
 def _file_header(lines: list[str]) -> list[str]:
     """The field lines of the file's first block; comments and free text are no header."""
-    header = []
+    header: list[str] = []
     for line in lines:
         if not line.strip():
             if header:

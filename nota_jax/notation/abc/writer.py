@@ -67,7 +67,8 @@ def write_body(tune: Tune, bars: range | None = None, *, breaks: bool = True) ->
     unit = unit_note_length(tune)
     tuplets = Counter(event.tuplet.number for event in tune.events if event.tuplet)
     in_force = signatures(tune)
-    lines, text, line_bars = [], "", []
+    lines: list[str] = []
+    text, line_bars = "", list[Bar]()
     for i in bars:
         bar = tune.bars[i]
         text += _opening(bar, tune.bars[i - 1] if line_bars else None)

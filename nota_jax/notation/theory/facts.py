@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import TypeVar
 
 from nota_jax.errors import UserError
 from nota_jax.notation.theory.form import (
@@ -292,7 +293,10 @@ def _section_ends(
     return tuple(ends)
 
 
-def _changes(tune: Tune, now: Key | Meter) -> tuple[tuple[int, Key | Meter], ...]:
+_Change = TypeVar("_Change", Key, Meter)
+
+
+def _changes(tune: Tune, now: _Change) -> tuple[tuple[int, _Change], ...]:
     """(bar index, new key or meter) of every change after `now`, the one of the header.
 
     A change that is drawn behind a bar's last note counts for the next bar.

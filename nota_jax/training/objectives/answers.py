@@ -43,7 +43,7 @@ def sums(model: nn.Module, params: Tree, batch: Batch, *, chunk: int) -> Sums:
     """
     variables = {"params": params}
     features = model.apply(variables, normalize(batch["images"]), method="encode_images")
-    hidden = model.apply(
+    hidden: Any = model.apply(
         variables, batch["tokens"], batch["turn_ids"], batch["positions"], features, method="hidden"
     )
     total, weight, correct = chunked_cross_entropy(
