@@ -95,7 +95,8 @@ def get_config(size: str, phase: int) -> ConfigDict:
     # What training makes smaller (nota_jax.training.objectives), and its terms' factors.
     c.objective, c.loss_weights = "answers", ConfigDict(dict(answers=1.0))
     c.loss_chunk = 256
-    c.mesh = ConfigDict(dict(data=1, fsdp=-1, tensor=1))  # -1: what is left
+    # -1: what is left; twice: fsdp inside a host (GPU) or slice (TPU), data over several of them
+    c.mesh = ConfigDict(dict(data=-1, fsdp=-1, tensor=1))
     c.dtype = ""  # of compute; "": bfloat16 on accelerators, float32 on CPU
     c.log_every, c.save_every, c.keep = 10, 200 if tiny else 500, 2
     c.profile = ()  # first and last step of a trace into RUN_DIR/profile, as (10, 13)

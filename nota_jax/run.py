@@ -36,7 +36,7 @@ from nota_jax.evaluation.metrics import Prediction
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel import memory, processes
-from nota_jax.parallel.mesh import batch_ways, make_mesh, param_shardings, row_share
+from nota_jax.parallel.mesh import batch_ways, layout, make_mesh, param_shardings, row_share
 from nota_jax.params import Tree, flatten, optax_mask
 from nota_jax.training import loop, objectives
 from nota_jax.training.program import (
@@ -89,7 +89,9 @@ def check_memory(config: ConfigDict, architecture: NotaGPTConfig) -> None:
     shapes = with_aids(objectives.from_config(config), architecture, param_shapes(architecture))
     frozen_bytes = 4 if jax.default_backend() == "cpu" else 2
     needed = memory.need(shapes, optax_mask(config.trainable, shapes), frozen_bytes)
-    memory.require(needed, f"phase {config.phase} at size {config.size}")
+    mesh = make_mesh(**config.mesh)
+    ways = mesh.shape["fsdp"] * mesh.shape["tensor"]
+    memory.require(needed, ways, f"phase {config.phase} at size {config.size}")
 
 
 def check_agreement(config: ConfigDict) -> None:
@@ -193,7 +195,9 @@ def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
 def train(run: Run, say: Say = print) -> loop.Outcome:
     """Trains to the end, or goes on from the run directory's newest checkpoint."""
     config, architecture = run.config, run.model.config
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    mesh = make_mesh(**config.mesh)
+    if mesh.size > 1:
+        say(layout(mesh))
     share, n_shares = row_share(mesh)
     d = config.data
     make = partial(
@@ -228,7 +232,7 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
     params: None for the run's newest checkpoint.  Only process 0 gets the scores; others get {}.
     """
     config = run.config
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    mesh = make_mesh(**config.mesh)
     if params is None:
         shardings = param_shardings(mesh, run.shapes)
         params = steps.load_params(config.run_dir, run.shapes, shardings=shardings)

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-GIB = 2**30
+from nota_jax.units import GIB
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Chip:
 
     kinds: parts of jax's `device_kind`.
     memory: bytes that a program can have.
-    flops: dense bf16 operations per second, without sparsity.
+    flops: dense bf16 FLOPs per second, without sparsity.
     bandwidth: bytes per second from and to its memory.
     link: bytes per second that leave it, one way, over all its links to others of its host
       (NVLink) or slice (TPU's inter-chip interconnect).
@@ -59,7 +59,7 @@ class Chip:
         return "cpu" if self.name == "cpu" else "gpu" if self.gpu else "tpu"
 
 
-# NVIDIA, SXM cards.  Operations, memory bandwidth and NVLink (half of the two-way figure) from the
+# NVIDIA, SXM cards.  FLOPs, memory bandwidth and NVLink (half of the two-way figure) from the
 # data sheets of the A100 (2021), H100 (2023) and H200 (2024); network from those of DGX A100 (one
 # 200 Gb/s InfiniBand port a GPU) and DGX H100/H200 (one of 400 Gb/s); memory as the driver reports
 # it, a little below the name; the units of `Gpu` from NVIDIA's white papers of the two
@@ -73,7 +73,7 @@ _H100: dict[str, Any] = dict(
 )
 _H100 |= dict(l2=50 * 2**20, clock=1.98)
 
-# Google TPU: operations, memory bandwidth and interconnect from the "system architecture" pages of
+# Google TPU: FLOPs, memory bandwidth and interconnect from the "system architecture" pages of
 # Cloud TPU (v4 2,400, v5e 1,600, v5p 4,800, v6e 3,584 Gb/s a chip); memory as libtpu 0.0.42's
 # compiler gives it to a program ("available HBM"), a little below the 32, 16, 95 and 32 GB of the
 # data sheets.  A slice is one network, so `network` is `link`.
@@ -101,6 +101,6 @@ def chip_of(device: jax.Device) -> Chip | None:
 
 
 def peak_flops(device: jax.Device) -> float | None:
-    """Peak bf16 operations per second of a device; None where it is not known (CPUs)."""
+    """Peak bf16 FLOPs per second of a device; None where it is not known (CPUs)."""
     chip = chip_of(device)
     return None if chip is None else chip.flops

@@ -1,8 +1,8 @@
-"""Does a run fit this host?  Answered from shapes alone, before anything is allocated.
+"""Does a run fit the devices here?  Answered from shapes alone, before anything is allocated.
 
 What is counted is certain: parameters, their gradients and the optimizer's two moments, in the
-dtypes of decision 11.  Activations come on top, so the answer "too small" is final and the answer
-"fits" is not (the plan of a real step is the scaling issue's business).
+types that training holds them in.  Activations come on top, so the answer "too small" is final and
+the answer "fits" is not; `--mode=plan` compiles the real step and counts everything.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import jax
 import psutil
 
 from nota_jax.errors import UserError
-
-GIB = 2**30
+from nota_jax.units import GIB
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes over all devices: trainable parameters (fp32), frozen ones, gradients, AdamW's two."""
+    """Bytes of one copy of the run: trainable parameters (fp32), frozen ones, gradients, AdamW's
+    two moments."""
 
     trainable: int
     frozen: int
@@ -53,22 +53,29 @@ def need(shapes, trainable, frozen_bytes: int) -> Need:
 
 
 def available() -> tuple[int, str]:
-    """Bytes that the devices of this run hold together, and a sentence's worth of what they are."""
-    devices = jax.devices()
+    """Bytes of one device of this run, and a sentence's worth of where they are."""
+    # Only a process's own devices can be asked; the others' are taken to be like them.
+    devices = jax.local_devices()
     if devices[0].platform == "cpu":
         total = psutil.virtual_memory().total
-        return total, f"this host has {total / GIB:,.1f} GiB of memory and no accelerator"
-    limits = [(d.memory_stats() or {}).get("bytes_limit", 0) for d in devices]
-    return sum(limits), (
-        f"{len(devices)} × {devices[0].device_kind} hold {sum(limits) / GIB:,.1f} GiB together"
+        return total // len(devices), (
+            f"this host has {total / GIB:,.1f} GiB of memory and no accelerator"
+        )
+    limit = min((d.memory_stats() or {}).get("bytes_limit", 0) for d in devices)
+    return limit, (
+        f"{jax.device_count()} × {devices[0].device_kind} hold {limit / GIB:,.1f} GiB each"
     )
 
 
-def require(needed: Need, run: str) -> None:
-    """Raises UserError where what is certainly needed exceeds what is there."""
-    there, what = available()
-    if there and needed.total > there:
+def require(needed: Need, ways: int, run: str) -> None:
+    """Raises UserError where what is certainly needed exceeds what is there.
+
+    ways: over how many devices a copy of the run is sharded (fsdp × tensor).
+    """
+    limit, what = available()
+    if limit and needed.total > ways * limit:
+        spread = f" over {ways} devices (fsdp × tensor)" if ways > 1 else ""
         raise UserError(
-            f"{run} needs at least {needed}; {what}. Take a smaller size "
-            f"(--config=configs/phase2.py:tiny), or more devices."
+            f"{run} needs at least {needed}{spread}; {what}. Take a smaller size "
+            f"(--config=configs/phase2.py:tiny), or shard it over more devices (config.mesh)."
         )

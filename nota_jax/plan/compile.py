@@ -68,7 +68,7 @@ def devices_of(target: Target, virtual: bool) -> Sequence[jax.Device]:
         return topologies.get_topology_desc(
             platform="cuda",
             target_config=gpu_properties(target.chip),
-            topology=f"1x{target.shape[0]}x{target.shape[1]}",
+            topology=f"{target.shape[0]}x1x{target.shape[1]}",
         ).devices
     more: dict[str, Any] = {}
     if target.devices == 1:

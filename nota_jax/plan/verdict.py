@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +22,7 @@ from ml_collections import ConfigDict
 
 from nota_jax.data.feed.lengths import batch_rows
 from nota_jax.environment import GPU_MEMORY_FRACTION
+from nota_jax.parallel.mesh import mesh_sizes
 from nota_jax.plan import report, roofline, worker, workload
 from nota_jax.plan.targets import Target, parse
 from nota_jax.units import GIB
@@ -60,10 +60,11 @@ class Question:
     @property
     def ways(self) -> int:
         """Over how many devices, or groups of them, the rows of a batch are sharded."""
-        sizes = self.config.mesh.to_dict()
-        known = math.prod(size for size in sizes.values() if size > 0)
-        left = max(self.target.devices // known, 1)
-        return math.prod(left if sizes[axis] < 0 else sizes[axis] for axis in ("data", "fsdp"))
+        target = self.target
+        islands = target.hosts if target.platform == "gpu" else 1
+        each = target.devices // islands
+        data, fsdp, _ = mesh_sizes(**self.config.mesh, islands=islands, each=each)
+        return data * fsdp
 
     def measured(self, **shape: int) -> dict[str, Any]:
         """`compile.measure` of a program of this shape."""
