@@ -70,7 +70,7 @@ def mesh_sizes(data: int, fsdp: int, tensor: int, islands: int, each: int) -> tu
             f"mesh {shown([data, fsdp, tensor])} does not fill {devices} devices: its sizes must "
             f"multiply to {devices} (-1: what is left)"
         )
-    return tuple(sizes)
+    return sizes[0], sizes[1], sizes[2]
 
 
 def shown(sizes: Sequence[int]) -> str:
@@ -135,7 +135,7 @@ def _across(sizes: Sequence[int], islands: int) -> list[int]:
 
 def layout(mesh: Mesh) -> str:
     """ "mesh data 2 × fsdp 8 × tensor 1", and over several islands what crosses them."""
-    islands, each = islands_of(mesh.devices.flat)
+    islands, each = islands_of(list(mesh.devices.flat))
     text = f"mesh {shown(mesh.devices.shape)}"
     if islands == 1:
         return text

@@ -67,7 +67,7 @@ def test_a_compiler_ends_with_the_process_that_asked_it(tmp_path):
 def test_a_mistake_that_only_the_worker_sees_stays_a_sentence(tmp_path):
     config = json.loads(phase2.get_config("tiny").to_json_best_effort())
     config["mesh"]["tensor"] = 3
-    with pytest.raises(UserError, match="tensor 3 needs 3 devices or a divisor"):
+    with pytest.raises(UserError, match="tensor 3 does not fill 4 devices"):
         worker.compile_apart(job("cpu:4") | {"config": config})
 
 
