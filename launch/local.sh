@@ -51,7 +51,7 @@ share=$((${#devices[@]} / count))
 # Below the range that connections come from, and another one for every call.
 port=$((20000 + 2 * ($$ % 6000)))
 export JAX_NUM_PROCESSES=$count JAX_COORDINATOR_ADDRESS=127.0.0.1:$port
-children=()
+children=() killer=''
 trap 'kill -TERM "${children[@]}" 2>/dev/null' TERM INT
 for ((i = 0; i < count; i++)); do
     export JAX_PROCESS_ID=$i
@@ -63,19 +63,29 @@ for ((i = 0; i < count; i++)); do
     children+=($!)
 done
 
-# Done where all are; a mistake or a stop where one says so; else the first that failed.
-result=0
-for child in "${children[@]}"; do
-    wait "$child"
+# Where one fails, so do all: what it leaves behind may wait for it for long.  The run's status is a
+# mistake where one says so, else a stop, else that of the first that failed.
+result=0 grace=${NOTA_GRACE:-10}
+while [ ${#children[@]} -gt 0 ]; do
+    ended=''
+    wait -n -p ended "${children[@]}"
     status=$?
-    while kill -0 "$child" 2>/dev/null; do
-        wait "$child"
-        status=$?
+    [ -n "${ended:-}" ] || continue # a signal, which the children have too
+    left=()
+    for child in "${children[@]}"; do
+        [ "$child" = "$ended" ] || left+=("$child")
     done
+    children=(${left[@]+"${left[@]}"})
+    if [ "$status" -ne 0 ] && [ "$status" -ne 130 ] && [ ${#left[@]} -gt 0 ] && [ -z "$killer" ]; then
+        { sleep "$grace" && kill -KILL -- "${left[@]}"; } 2>/dev/null &
+        killer=$!
+    fi
     case $status in
     0) ;;
-    2 | 130) [ "$result" -ne 2 ] && result=$status ;;
+    2) result=2 ;;
+    130) [ "$result" -ne 2 ] && result=130 ;;
     *) [ "$result" -eq 0 ] && result=$status ;;
     esac
 done
+[ -z "$killer" ] || kill -- "-$killer" 2>/dev/null
 exit "$result"

@@ -7,7 +7,7 @@
 #     0    done
 #     2    a mistake that no second try mends
 #     130  stopped on request, everything saved
-# and these are the end here too.  Everything else (a killed process, 3 in those that it left
+# and these are the end here too.  Everything else (a killed process, 1 in those that it left
 # behind, a machine that fell over) is tried again and goes on from the newest checkpoint; after
 # NOTA_RESTARTS (5) tries in a row that each ended within NOTA_QUICK (600) seconds it gives up.
 # TERM and INT are handed on once, and there is no further try.  USR1 says the same and is not

@@ -16,7 +16,6 @@ def exit_status(command: Callable[[], int | None], *, interrupted: str = "nothin
     """Runs a command: its own status (None is 0), 2 for a mistake, 130 for an interruption.
 
     interrupted: what an interruption means for the user's work.
-    Where another process of a run died, `parallel.lifeline` ends this one with 3.
     """
     try:
         return command() or 0

@@ -58,7 +58,7 @@ def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bo
     with processes.together() as cluster:
         say = print if processes.is_main() else _silent
         if cluster:
-            say(str(cluster))
+            say(cluster)
         prepared = run.prepare(config, say)
         if mode == "train":
             outcome = run.train(prepared, say)

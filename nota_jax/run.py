@@ -104,30 +104,35 @@ def check_agreement(config: ConfigDict) -> None:
         return
     ours = flatten(as_json(config), sep=".")
     theirs = processes.share(lambda: ours)
-    for key in sorted(ours.keys() | theirs.keys()):
-        if ours.get(key) != theirs.get(key):
-            raise UserError(
-                f"config.{key} is {ours.get(key)} here and {theirs.get(key)} in process 0: start "
-                "all processes with the same command"
-            )
+    differing = [key for key in sorted(ours | theirs) if ours.get(key) != theirs.get(key)]
+    if processes.any_of(bool(differing)):
+        where = [f"config.{key} is {ours.get(key)} here and {theirs.get(key)} in process 0"
+                 for key in differing[:1]]  # fmt: skip
+        raise UserError(
+            f"{where[0] if where else 'another process has another configuration'}: start all "
+            "processes with the same command"
+        )
     folder = Path(config.run_dir)
     if processes.is_main():
         folder.mkdir(parents=True, exist_ok=True)
     mark = folder / processes.share(lambda: f"shared-{secrets.token_hex(4)}")
     if processes.is_main():
         mark.touch()
-    processes.barrier()
+    processes.barrier("run directory")
     deadline = time.monotonic() + 15  # network file systems show a new file late,
-    while not (folder.is_dir() and mark.name in os.listdir(folder)):  # and sooner in a listing
+    while not (seen := folder.is_dir() and mark.name in os.listdir(folder)):  # sooner in a listing
         if time.monotonic() > deadline:
-            raise UserError(
-                f"the run directory {folder.absolute()} that process 0 made is not to be seen "
-                "here: put config.run_dir and config.data.dir on a file system that all hosts share"
-            )
+            break
         time.sleep(0.2)
-    processes.barrier()
+    missing = processes.any_of(not seen)
     if processes.is_main():
         mark.unlink()
+    if missing:
+        raise UserError(
+            f"the run directory {folder.absolute()} that process 0 made is not to be seen by all "
+            "processes: put config.run_dir and config.data.dir on a file system that all hosts "
+            "share"
+        )
 
 
 def prepare_dataset(config: ConfigDict, say: Say) -> None:
@@ -254,7 +259,7 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
     scores = {}
     if processes.is_main():
         scores = write_scores(run, predictions, settings, out, say)
-    processes.barrier()
+    processes.barrier("scores")
     return scores
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 import threading
 import time
@@ -166,7 +167,7 @@ def train(
             look.later(number, found, batch.get("ids"))
 
             logs, saves = number % config.log_every == 0, number % config.save_every == 0
-            interrupted = signalled(ask_others=logs)
+            interrupted = signalled(number)
             saves = saves or number == last or interrupted is not None
             logs = logs or saves
             look.at_all_but(0 if logs or number == start + 1 else 1)
@@ -248,30 +249,35 @@ class _Look:
 
 
 @contextlib.contextmanager
-def _signals(say: Callable[[str], None]) -> Iterator[Callable[..., str | None]]:
-    """Within, SIGINT and SIGTERM ask for an end; gives the function that tells whether one did.
+def _signals(say: Callable[[str], None]) -> Iterator[Callable[[int], str | None]]:
+    """Within, SIGINT and SIGTERM ask for an end; gives the function that tells, behind a
+    step, whether one did.
 
-    A second signal has its usual effect.  Only the main thread may set handlers; elsewhere the
-    caller's remain.
+    One process: a second signal has its usual effect.  Only the main thread may set handlers;
+    elsewhere the caller's remain.  Several: jax's preemption service catches SIGTERM and agrees on
+    a step behind which all stop; SIGINT is made one.
     """
     caught: list[str] = []
+    several = jax.process_count() > 1
 
     def note(number: int, _: Any) -> None:
+        if several:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         caught.append(signal.Signals(number).name)
         for kind, handler in before.items():
             signal.signal(kind, handler)
         say(f"{caught[0]}: finishing this step and saving; once more ends at once")
 
-    def requested(*, ask_others: bool) -> str | None:
-        stop = bool(caught)
-        if jax.process_count() > 1:
-            # All processes have to stop behind the same step, or the rest would wait for ever.
-            stop = ask_others and bool(np.any(multihost_utils.process_allgather(np.array(stop))))
-        return f"stopped by {caught[0] if caught else 'another process'}" if stop else None
+    def requested(step: int) -> str | None:
+        if several and multihost_utils.reached_preemption_sync_point(step):
+            return "stopped by SIGTERM"
+        return f"stopped by {caught[0]}" if caught else None
 
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        before = {kind: signal.signal(kind, note) for kind in (signal.SIGINT, signal.SIGTERM)}
+        ours = (signal.SIGINT,) if several else (signal.SIGINT, signal.SIGTERM)
+        before = {kind: signal.signal(kind, note) for kind in ours}
     try:
         yield requested
     finally:

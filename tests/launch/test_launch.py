@@ -29,6 +29,7 @@ read -r status rest <<< "$(cat "$HERE/plan$me")"
 echo "$rest" > "$HERE/plan$me"
 if [ "$status" = wait ]; then
     trap 'echo TERM >> "$HERE/signals$me"; exit 130' TERM
+    touch "$HERE/ready$me"
     for ((i = 0; i < 200; i++)); do sleep 0.1; done
 fi
 exit "$status"
@@ -91,6 +92,7 @@ def stage(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=hears_ctrl_c,
         )
         started.append(process)
         return process
@@ -98,6 +100,11 @@ def stage(tmp_path):
     yield start
     for process in started:
         process.kill()
+
+
+def hears_ctrl_c():
+    """In a child: a shell cannot trap what was ignored when it began, as background jobs do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def calls(folder):
@@ -139,8 +146,7 @@ def test_it_gives_up_where_every_try_fails_at_once(stage, tmp_path):
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_signal_reaches_each_process_once_and_ends_it_all(stage, tmp_path, kind, count):
     process = stage("local.sh", "-n", str(count), "--config=c", plans=["wait 0"] * count)
-    wait_for(lambda: (tmp_path / "calls").exists() and len(calls(tmp_path)) == count)
-    time.sleep(0.3)  # the stand-ins set their traps
+    wait_for(lambda: all((tmp_path / f"ready{i}").exists() for i in range(count)))
     process.send_signal(kind)
     assert ended(process)[0] == 130
     assert len(calls(tmp_path)) == count
@@ -151,8 +157,7 @@ def test_a_signal_reaches_each_process_once_and_ends_it_all(stage, tmp_path, kin
 def test_usr1_ends_the_tries_and_leaves_the_command_alone(stage, tmp_path):
     """As in slurm.sbatch, whose tasks hear of the time limit from Slurm."""
     process = stage("local.sh", "--config=c", plans=["wait 0"])
-    wait_for(lambda: (tmp_path / "calls").exists())
-    time.sleep(0.3)
+    wait_for((tmp_path / "ready0").exists)
     process.send_signal(signal.SIGUSR1)
     time.sleep(0.3)
     assert process.poll() is None and not (tmp_path / "signals0").exists()
@@ -160,6 +165,17 @@ def test_usr1_ends_the_tries_and_leaves_the_command_alone(stage, tmp_path):
     child.kill()
     assert ended(process)[0] == 137
     assert len(calls(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("first", ["2", "137"])
+def test_where_one_process_fails_the_others_are_ended(stage, tmp_path, first):
+    """The other one would wait for ever, and does not even hear of TERM."""
+    process = stage(
+        "local.sh", "-n", "2", "--config=c", plans=[first, "wait"],
+        NOTA_GRACE="0.2", NOTA_RESTARTS="0",
+    )  # fmt: skip
+    assert ended(process)[0] == int(first)
+    assert len(calls(tmp_path)) == 2 and not (tmp_path / "signals1").exists()
 
 
 def test_several_processes_know_each_other_and_share_the_gpus(stage, tmp_path):
