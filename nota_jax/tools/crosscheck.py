@@ -1,16 +1,18 @@
 """Our parser against music21's, note by note.
 
-    python -m nota_jax.tools.crosscheck [--every N] [--out FILE] [PATH …]
+    python -m nota_jax.tools.crosscheck [--every N] [--out FILE] [CORPUS …]
 
-reads the ABC files under PATH (default: the folk tunes inside the music21 package) with both
-parsers and compares every sounding note's pitch, onset and duration (ties joined, grace notes and
-chord symbols left out).  Each tune's verdict goes to FILE as a line of JSON; started again, tunes
-that are in FILE are not read again.  The verdicts are explained in docs/datasets.md.
+reads the tunes that the build would read (a CORPUS is named as there, default: all folk tunes
+inside the music21 package) with both parsers and compares every sounding note's pitch, onset and
+duration (ties joined, grace notes and chord symbols left out).  Each tune's verdict goes to FILE as
+a line of JSON; started again, tunes that are in FILE are not read again.  The verdicts are
+explained in docs/datasets.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import warnings
@@ -21,9 +23,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nota_jax import tables
+from nota_jax.data.build import corpora
+from nota_jax.data.build.corpora import SourceTune
 from nota_jax.errors import UserError, exit_status
 from nota_jax.notation.abc import AbcError, parse
-from nota_jax.notation.abc.source import corpus_folders, read_tunes
 from nota_jax.notation.walk import Sounding, sounding_notes
 
 VERDICTS = {
@@ -105,14 +109,14 @@ def _words(note: Sounding) -> str:
     return f"midi {note.midi} at {note.onset} for {note.duration}"
 
 
-def judge(text: str, *, source: str, line: int) -> tuple[str, str]:
+def judge(source: SourceTune) -> tuple[str, str]:
     """(verdict, detail) of one tune."""
     try:
-        ours = sounding_notes(parse(text, source=source, line=line))
+        ours = sounding_notes(parse(source.text, source=source.file, line=source.line))
     except AbcError as error:
         return "refused", str(error)
     try:
-        return compare(ours, music21_notes(text))
+        return compare(ours, music21_notes(source.text))
     except Exception as error:  # whatever a foreign parser raises is its verdict
         return "music21 fails", f"{type(error).__name__}: {error}"
 
@@ -120,45 +124,42 @@ def judge(text: str, *, source: str, line: int) -> tuple[str, str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; prints the table of verdicts."""
     parser = argparse.ArgumentParser(description="Compare the ABC parser with music21's.")
-    parser.add_argument("paths", nargs="*", type=Path, help="ABC files or folders of them")
+    parser.add_argument("corpora", nargs="*", help="as in nota_jax.data.build; default: all")
     parser.add_argument("--every", type=int, default=1, help="read every N-th tune only")
     parser.add_argument("--out", type=Path, default=Path("crosscheck.jsonl"), help="verdicts")
     options = parser.parse_args(arguments)
     every = max(options.every, 1)
-    chosen = list(read_tunes(options.paths or corpus_folders()))[every - 1 :: every]
-    verdicts = {(row["file"], row["line"]): row["verdict"] for row in _read(options.out)}
-    with options.out.open("a", encoding="utf-8") as out:
-        for file, line, text in tqdm(chosen, unit=" tunes", disable=None):
-            if (file, line) in verdicts:
-                continue
-            verdict, detail = judge(text, source=file, line=line)
-            verdicts[file, line] = verdict
-            row = {"file": file, "line": line, "verdict": verdict, "detail": detail}
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
-            out.flush()
-    counts = Counter(verdicts[file, line] for file, line, _ in chosen)
-    for verdict, meaning in VERDICTS.items():
-        print(f"{verdict:20s} {counts[verdict]:6d}  {meaning}")
-
-
-def _read(path: Path) -> list[dict]:
-    """Verdicts of an earlier run; a last line that was cut off is read again."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
-
-
-def _explained() -> None:
-    """`main`, where a file that cannot be read or written is the user's to mend."""
+    chosen = list(corpora.read(options.corpora or None))[every - 1 :: every]
     try:
-        main()
+        verdicts = _judge_all(chosen, options.out)
     except OSError as error:
         raise UserError(str(error)) from error
+    counts = Counter(verdicts[source.id] for source in chosen)
+    rows = [[verdict, meaning, f"{counts[verdict]:,}"] for verdict, meaning in VERDICTS.items()]
+    print(tables.text(("verdict", "meaning", "tunes"), rows, left=2))
+
+
+def _judge_all(sources: Sequence[SourceTune], path: Path) -> dict[str, str]:
+    """The verdict on every tune by its id; those that are in the file already are not read again.
+
+    A last line that an interruption cut off is no verdict.
+    """
+    verdicts = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            row = json.loads(line)
+            verdicts[row["id"]] = row["verdict"]
+    with path.open("a", encoding="utf-8") as out:
+        for source in tqdm(sources, unit=" tunes", disable=None):
+            if source.id in verdicts:
+                continue
+            verdict, detail = judge(source)
+            verdicts[source.id] = verdict
+            row = {"id": source.id, "line": source.line, "verdict": verdict, "detail": detail}
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.flush()
+    return verdicts
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(_explained, interrupted="the same command continues"))
+    sys.exit(exit_status(main, interrupted="the same command continues"))

@@ -1,10 +1,11 @@
 """How a collection of ABC files is read: every refusal with its place, and what the rest proves.
 
-    python -m nota_jax.tools.survey [--problems] [PATH …]
+    python -m nota_jax.tools.survey [--problems] [CORPUS …]
 
-reads the ABC files under PATH (default: the folk tunes inside the music21 package), prints each
-tune that is refused (and with --problems each failed check), then a table a folder: tunes, how
-many are read, how many keep every note in canonical text, how many pass which check.
+reads the tunes that the build would read (a CORPUS is named as there: `essenFolksong`, `path:DIR`,
+`path:FILE`; default: all folk tunes inside the music21 package), prints each tune that is refused
+(and with --problems each failed check), then a table with a row for each corpus: tunes, how many
+are read, how many keep every note in canonical text, how many pass which check.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import argparse
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from tqdm import tqdm
 
+from nota_jax import tables
+from nota_jax.data.build import corpora
+from nota_jax.data.build.corpora import SourceTune
 from nota_jax.errors import exit_status
 from nota_jax.notation.abc import AbcError, check, parse, write
-from nota_jax.notation.abc.source import corpus_folders, read_tunes
 from nota_jax.notation.tune import Tune
 from nota_jax.notation.walk import sounding_notes
 
@@ -33,16 +35,14 @@ def exact(tune: Tune) -> bool:
     return write(again) == text and sounding_notes(again) == sounding_notes(tune)
 
 
-def survey(
-    tunes: Iterable[tuple[str, int, str]], *, problems: bool = False
-) -> dict[str, Counter[str]]:
-    """Counts (of `COLUMNS`) for each folder; prints refusals, and problems where wanted."""
+def survey(sources: Iterable[SourceTune], *, problems: bool = False) -> dict[str, Counter[str]]:
+    """Counts (of `COLUMNS`) for each corpus; prints refusals, and problems where wanted."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for file, line, text in tunes:
-        count = counts[file.partition("/")[0]]
+    for source in sources:
+        count = counts[source.corpus]
         count["tunes"] += 1
         try:
-            tune = parse(text, source=file, line=line)
+            tune = parse(source.text, source=source.file, line=source.line)
         except AbcError as error:
             tqdm.write(str(error))
             continue
@@ -53,22 +53,21 @@ def survey(
         count.update({problem.kind for problem in found})
         if problems:
             for problem in found:
-                tqdm.write(f"{file}: tune {tune.reference}, {problem}")
+                tqdm.write(f"{source.file}: tune {tune.reference}, {problem}")
     return counts
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Read ABC files and say how that went.")
-    parser.add_argument("paths", nargs="*", type=Path, help="ABC files or folders of them")
+    parser.add_argument("corpora", nargs="*", help="as in nota_jax.data.build; default: all")
     parser.add_argument("--problems", action="store_true", help="print every failed check")
     options = parser.parse_args(arguments)
-    tunes = list(read_tunes(options.paths or corpus_folders()))
-    counts = survey(tqdm(tunes, unit=" tunes", disable=None), problems=options.problems)
+    sources = list(corpora.read(options.corpora or None))
+    counts = survey(tqdm(sources, unit=" tunes", disable=None), problems=options.problems)
     counts["all"] = sum(counts.values(), Counter())
-    print(" " * 18 + "".join(f"{name:>12s}" for name in COLUMNS))
-    for folder, count in counts.items():
-        print(f"{folder[:18]:18s}" + "".join(f"{count[name]:12d}" for name in COLUMNS))
+    rows = [[name, *(f"{count[c]:,}" for c in COLUMNS)] for name, count in counts.items()]
+    print(tables.text(("", *COLUMNS), rows))
 
 
 if __name__ == "__main__":

@@ -50,17 +50,17 @@ def test_every_kind_of_difference_has_its_verdict(theirs, verdict):
 def test_the_command_writes_verdicts_and_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
     book, out = tmp_path / "book.abc", tmp_path / "out.jsonl"
     book.write_text(BOOK)
-    crosscheck.main([str(book), "--out", str(out)])
+    crosscheck.main([f"path:{book}", "--out", str(out)])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(row["line"], row["verdict"]) for row in rows] == [(1, "agree"), (7, "refused")]
     table = capsys.readouterr().out
 
     monkeypatch.setattr(crosscheck, "judge", lambda *_, **__: pytest.fail("read again"))
-    crosscheck.main([str(book), "--out", str(out)])
+    crosscheck.main([f"path:{book}", "--out", str(out)])
     assert capsys.readouterr().out == table
     assert len(out.read_text().splitlines()) == 2
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere.abc"):
-        crosscheck.main([str(tmp_path / "nowhere.abc"), "--out", str(tmp_path / "out")])
+        crosscheck.main([f"path:{tmp_path / 'nowhere.abc'}", "--out", str(tmp_path / "out")])

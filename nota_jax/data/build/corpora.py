@@ -121,8 +121,8 @@ _DANCE_SPELLINGS = {"slipjig": "slip jig", "quickstep": "quick step", "gavot": "
 def read(corpora: Iterable[str] | None = None, limit: int | None = None) -> Iterator[SourceTune]:
     """The tunes of some corpora, in the order of the table, their files and places therein.
 
-    corpora: names of `CORPORA`, or "path:DIR" for a folder of .abc files (searched with all its
-      sub-folders); None for the whole table.
+    corpora: names of `CORPORA`, "path:DIR" for a folder of .abc files (searched with all its
+      sub-folders) or "path:FILE" for a single one; None for the whole table.
     limit: at most so many, taken in turn from China, Europe and America, and within a region in
       turn from its corpora; smaller limits give subsets of larger ones.
     Raises `UserError` for an unknown name, a missing folder, or a folder without tunes.
@@ -139,17 +139,17 @@ def read(corpora: Iterable[str] | None = None, limit: int | None = None) -> Iter
     yield from _spread(list(tunes), limit)
 
 
-def folder(name: str) -> Path:
-    """Where a corpus lies on this machine."""
+def _find(name: str) -> Path:
+    """Where a corpus lies on this machine: a folder, or a file of the user's own."""
     if name.startswith("path:"):
         path = Path(name.removeprefix("path:")).expanduser()
-        if not path.is_dir():
-            raise UserError(f"corpus {name}: there is no folder {path}")
+        if not path.exists():
+            raise UserError(f"corpus {name}: there is no folder {path} and no such file")
         return path
     if name not in CORPORA:
         raise UserError(
             f"unknown corpus {name!r}: choose from {', '.join(CORPORA)}, "
-            "or give path:DIR for a folder of .abc files"
+            "or give path:DIR for a folder of .abc files, path:FILE for one"
         )
     spec = importlib.util.find_spec("music21")
     if spec is None or not spec.submodule_search_locations:
@@ -161,10 +161,14 @@ def folder(name: str) -> Path:
 
 
 def _read_corpus(name: str) -> Iterator[SourceTune]:
-    root = folder(name)
+    root = _find(name)
+    paths = [root]
+    if root.is_dir():
+        paths = sorted(root.rglob("*.abc"), key=lambda path: path.relative_to(root).as_posix())
+    else:
+        root = root.parent
     # A folder of the user's own is named after itself, so that ids do not depend on where it lies.
     corpus = CORPORA.get(name) or Corpus(root.resolve().name, licence="not stated")
-    paths = sorted(root.rglob("*.abc"), key=lambda path: path.relative_to(root).as_posix())
     found = False
     for path in paths:
         file = f"{corpus.name}/{path.relative_to(root).as_posix()}"
@@ -176,7 +180,7 @@ def _read_corpus(name: str) -> Iterator[SourceTune]:
             found = True
             yield _source_tune(corpus, file, index, line, tune)
     if not found:
-        raise UserError(f"corpus {name}: no tunes (`X:` …) in the .abc files of {root}")
+        raise UserError(f"corpus {name}: no tunes (`X:` …) in the .abc files there")
 
 
 def _source_tune(corpus: Corpus, file: str, index: int, line: int, text: str) -> SourceTune:

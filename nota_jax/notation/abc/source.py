@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 from nota_jax.errors import UserError
 
-# The folk tunes inside the music21 package.
-FOLDERS = (
-    "essenFolksong", "oneills1850", "airdsAirs", "ryansMammoth", "miscFolk", "nottingham-dataset",
-)  # fmt: skip
 _FIELD = re.compile(r"([A-Za-z]):(.*)")
 
 
@@ -84,23 +78,3 @@ def _file_header(lines: list[str]) -> list[str]:
         elif _FIELD.match(line):
             header.append(line)
     return header
-
-
-def read_tunes(paths: Sequence[Path]) -> Iterator[tuple[str, int, str]]:
-    """(file, first line, text) of every tune in files and folders; `UserError` if unreadable."""
-    for path in paths:
-        for file in sorted(path.rglob("*.abc")) if path.is_dir() else [path]:
-            try:
-                text = decode(file.read_bytes())
-            except OSError as error:
-                raise UserError(f"{file}: {error.strerror}") from None
-            name = f"{file.parent.name}/{file.name}"
-            yield from ((name, line, tune) for line, tune in split_tunebook(text))
-
-
-def corpus_folders() -> list[Path]:
-    """The folders of `FOLDERS` in the installed music21 package."""
-    from music21 import common
-
-    root = common.getSourceFilePath() / "corpus"
-    return [root / folder for folder in FOLDERS]

@@ -112,6 +112,13 @@ def test_a_folder_of_ones_own_is_a_corpus(tmp_path):
     assert second.region == "China"
 
 
+def test_a_file_of_ones_own_is_a_corpus_with_the_same_ids_as_its_folder(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.abc").write_text(f"X:1\nT:{name}\nK:C\nC|]\n")
+    _, two = corpora.read([f"path:{tmp_path}"])
+    assert list(corpora.read([f"path:{tmp_path / 'two.abc'}"])) == [two]
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nota_jax.data.build import corpora
 from nota_jax.notation.abc import AbcError, canonical, parse, unit_note_length, write, write_body
-from nota_jax.notation.abc.source import corpus_folders, read_tunes
 from nota_jax.notation.tune import Tune
 from nota_jax.notation.walk import sounding_notes
 from tests.notation.tune_strategies import tunes
@@ -85,27 +85,27 @@ def _read_or_refuse(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def corpus():
-    return list(read_tunes(corpus_folders()))
+    return list(corpora.read())
 
 
 def test_at_least_99_percent_of_the_corpus_are_read(corpus):
-    assert len({(file, line) for file, line, _ in corpus}) == len(corpus) == 12_949
+    assert len({(source.file, source.line) for source in corpus}) == len(corpus) == 12_949
     refused = []
-    for file, line, text in corpus:
+    for source in corpus:
         try:
-            parse(text, source=file, line=line)
+            parse(source.text, source=source.file, line=source.line)
         except AbcError as error:
-            assert error.source == file
+            assert error.source == source.file
             assert error.tune
-            assert line <= error.line <= line + text.count("\n")
+            assert source.line <= error.line <= source.line + source.text.count("\n")
             refused.append(error)
     assert len(refused) <= len(corpus) // 100
 
 
 def test_a_sample_of_the_corpus_keeps_its_notes(corpus):
-    for _, _, text in corpus[::50]:
+    for source in corpus[::50]:
         try:
-            tune = parse(text)
+            tune = parse(source.text)
         except AbcError:
             continue
         written = write(tune)
