@@ -10,7 +10,7 @@ from music21 import interval as m21_interval
 from music21 import note as m21_note
 
 from nota_jax.notation import abc
-from nota_jax.notation.theory.facts import melody_hash
+from nota_jax.notation.theory.melody import melody_hash
 from nota_jax.notation.transpose import (
     UNISON,
     Interval,

@@ -26,7 +26,8 @@ from nota_jax.notation.engraving.fonts import (
     TEXT_FONTS,
 )
 from nota_jax.notation.engraving.layout import Picture, Style
-from nota_jax.notation.theory.facts import facts, melody_hash
+from nota_jax.notation.theory.facts import facts
+from nota_jax.notation.theory.melody import melody_hash
 from nota_jax.notation.transpose import UNISON, transpose, transpositions
 from nota_jax.notation.tune import Tune
 

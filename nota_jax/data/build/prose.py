@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from fractions import Fraction
 
-from nota_jax.notation.theory.facts import Facts, Leap, interval_name, note_name, pitch_class
+from nota_jax.notation.theory.facts import Facts, Leap
 from nota_jax.notation.theory.form import Section
+from nota_jax.notation.theory.intervals import interval_name, note_name, pitch_class
 from nota_jax.notation.tune import Key, Meter, Note
 
 _DEGREES = ("tonic", "second degree", "third degree", "fourth degree", "fifth degree",
@@ -63,6 +64,7 @@ def analyse(facts: Facts, dance_type: str, rng: random.Random) -> dict[str, str]
 
 def _form(facts: Facts, rng: random.Random) -> list[str]:
     sections, sentences = facts.sections, []
+    order, phrases = "".join(facts.order), "".join(facts.phrases)
     if len(sections) > 1:
         many = _number(len(sections))
         sentences.append(rng.choice((
@@ -72,25 +74,25 @@ def _form(facts: Facts, rng: random.Random) -> list[str]:
         )))  # fmt: skip
         lengths = [f"{s.letter} of {_bars(s)}" for s in sections]
         sentences.append(f"They are {_join(lengths)}.")
-    if facts.order and len(sections) == 1:
+    if order and len(sections) == 1:
         sentences.append(
-            f"It is a single section of {_bars(sections[0])}, which is repeated: {facts.order}."
+            f"It is a single section of {_bars(sections[0])}, which is repeated: {order}."
         )
-    elif facts.order and len(facts.order.replace("'", "")) > len(sections):
+    elif len(facts.order) > len(sections):
         sentences.append(rng.choice((
-            f"Played with its repeats, its form is {facts.order}.",
-            f"With the repeats the sections sound in the order {facts.order}.",
+            f"Played with its repeats, its form is {order}.",
+            f"With the repeats the sections sound in the order {order}.",
         )))  # fmt: skip
-    elif facts.order:
-        sentences.append(f"No section is repeated by a sign, so its form is {facts.order}.")
-    if facts.phrases:
+    elif order:
+        sentences.append(f"No section is repeated by a sign, so its form is {order}.")
+    if phrases:
         sentences.append(rng.choice((
-            f"Taken in groups of four bars, the music runs {facts.phrases}.",
-            f"Its groups of four bars follow the pattern {facts.phrases}.",
+            f"Taken in groups of four bars, the music runs {phrases}.",
+            f"Its groups of four bars follow the pattern {phrases}.",
         )))  # fmt: skip
     if not sentences:
         return []
-    if "'" in facts.phrases + "".join(section.letter for section in sections):
+    if "'" in phrases + "".join(section.letter for section in sections):
         sentences.append("A prime marks a variant that shares at least half of its bars.")
     pickup = "the pick-up not counted" if facts.pickup else "and begins without a pick-up"
     if facts.meter.duration is not None:

@@ -1,15 +1,11 @@
 """What a tune is: range, contour, rhythm, mode, sections, form, cadences.
 
 Everything here is computed from the `Tune`, so that sentences built from it are true
-(`data/analysis.py`).  "Melody" means the highest head of every chord, ties joined, graces left
-out, in written order (repeats not unfolded).
+(`data/build/prose.py`); what counts as the melody is said in `melody.py`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import math
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,37 +16,15 @@ from nota_jax.errors import UserError
 from nota_jax.notation.theory.form import (
     Section,
     bar_numbers,
-    meters,
     phrase_letters,
     playing_order,
     sections,
     starts_section,
 )
-from nota_jax.notation.tune import STEPS, Event, Key, Meter, Note, Tune
-
-# Semitones of the major or perfect intervals above a note, unison to seventh.
-_MAJOR = (0, 2, 4, 5, 7, 9, 11)
-_PERFECT = (0, 3, 4)
-_ORDINALS = (
-    "unison", "second", "third", "fourth", "fifth", "sixth", "seventh", "octave", "ninth",
-    "tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Tone:
-    """A melody note, ties joined.
-
-    onset: whole notes from the beginning of the tune; bar: index of the bar where it begins;
-    in_bar: whole notes from the beginning of that bar; key: the one in force.
-    """
-
-    note: Note
-    onset: Fraction
-    duration: Fraction
-    bar: int
-    in_bar: Fraction
-    key: Key
+from nota_jax.notation.theory.intervals import degree, note_called, pitch_class
+from nota_jax.notation.theory.melody import Tone, melody
+from nota_jax.notation.tune import Event, Key, Meter, Note, Tune
+from nota_jax.notation.walk import signatures
 
 
 @dataclass(frozen=True)
@@ -81,9 +55,9 @@ class Facts:
     tuplets: (notes in the tuplet, how many of these), by size.
     syncopations: melody notes that begin off the beat and sound over the next beat; None where
       the meter has no regular beat.
-    sections, order: sections between repeat signs and double bars, and the order in which they are
-      played (letters), see `form.playing_order`.
-    phrases: letters of the groups of four bars ("aba'c"), see `form.phrase_letters`.
+    sections: between repeat signs and double bars.
+    order: their letters as they are played, () where unsure, see `form.playing_order`.
+    phrases: letters of the groups of four bars, see `form.phrase_letters`.
     section_ends: the last melody note of every section and its degree; empty where one has none.
     final_degree: 1–7, of the last melody note above the tonic of the key in force there; None
       without a tonic, or where the note is no degree of that scale.
@@ -121,55 +95,9 @@ class Facts:
     pitch_classes: tuple[str, ...]
     pentatonic: bool
     sections: tuple[Section, ...]
-    order: str
-    phrases: str
+    order: tuple[str, ...]
+    phrases: tuple[str, ...]
     section_ends: tuple[tuple[Note, int | None], ...]
-
-
-def melody(tune: Tune) -> list[Tone]:
-    """The melody's notes in written order; a tie joins heads of one pitch in successive events."""
-    tones: list[Tone] = []
-    now, tied, key = Fraction(0), None, tune.key
-    for index, bar in enumerate(tune.bars):
-        start = now
-        for item in bar.items:
-            if isinstance(item, Key):
-                key = item
-            if not isinstance(item, Event):
-                continue
-            top = max(item.notes, key=lambda note: note.midi, default=None)
-            if top is not None and top.midi == tied:
-                longer = tones[-1].duration + item.sounding
-                tones[-1] = dataclasses.replace(tones[-1], duration=longer)
-            elif top is not None:
-                tones.append(Tone(top, now, item.sounding, index, now - start, key))
-            tied = top.midi if top is not None and top.tie else None
-            now += item.sounding
-    return tones
-
-
-def melody_hash(tune: Tune) -> str:
-    """Sixteen hex digits, equal for one melody in any key and in any note values.
-
-    Hashed are the pitch intervals between successive melody notes and the time from each onset to
-    the next, divided by the greatest common divisor of all those times.  Halving or doubling every
-    note value scales the divisor alike, so that neither the source's `L:` nor augmentation changes
-    the hash.  Neither does a note shortened by a rest, nor the length of the last note, which
-    sources write carelessly.  Written-out repeats do change it.
-    """
-    tones = melody(tune)
-    waits = [after.onset - before.onset for before, after in pairwise(tones)]
-    if waits:
-        denominator = math.lcm(*(wait.denominator for wait in waits))
-        counts = [int(wait * denominator) for wait in waits]
-        divisor = math.gcd(*counts)
-        moves = [after.note.midi - before.note.midi for before, after in pairwise(tones)]
-        text = " ".join(
-            f"{move}:{count // divisor}" for move, count in zip(moves, counts, strict=True)
-        )
-    else:
-        text = f"{len(tones)} notes"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def facts(tune: Tune) -> Facts:
@@ -185,7 +113,7 @@ def facts(tune: Tune) -> Facts:
     ]
     lowest, lowest_bar = min(heads, key=lambda head: head[0].midi)
     highest, highest_bar = max(heads, key=lambda head: head[0].midi)
-    moves = [Leap(a.note, b.note, b.bar) for a, b in pairwise(tones)]
+    moves = [Leap(a.note, b.note, b.place.bar) for a, b in pairwise(tones)]
     moving = [move for move in moves if move.semitones]
     leaps = sum(abs(move.second.diatonic - move.first.diatonic) > 1 for move in moving)
     events = [event for event in tune.events if event.notes]
@@ -216,10 +144,10 @@ def facts(tune: Tune) -> Facts:
         drawn_accidentals=sum(note.accidental is not None for note, _ in heads),
         meter=tune.meter,
         key=tune.key,
-        last_key=tones[-1].key,
+        last_key=tones[-1].place.key,
         key_changes=_changes(tune, tune.key),
         meter_changes=_changes(tune, tune.meter),
-        final_degree=degree(tones[-1].note, tones[-1].key),
+        final_degree=degree(tones[-1].note, tones[-1].place.key),
         pitch_classes=_pitch_classes([note for note, _ in heads], tune.key),
         pentatonic=_is_pentatonic({note.midi % 12 for note, _ in heads}),
         sections=parts,
@@ -227,39 +155,6 @@ def facts(tune: Tune) -> Facts:
         phrases=phrase_letters(tune, parts),
         section_ends=_section_ends(tones, parts),
     )
-
-
-def note_name(note: Note) -> str:
-    """Scientific pitch: "F#4", "Bb3"."""
-    return f"{pitch_class(note)}{note.octave}"
-
-
-def pitch_class(note: Note) -> str:
-    return note.step + "#" * max(note.alter, 0) + "b" * max(-note.alter, 0)
-
-
-def interval_name(one: Note, other: Note) -> str:
-    """As in "perfect fifth", "minor tenth"; beyond two octaves the number of semitones."""
-    low, high = sorted((one, other), key=lambda note: (note.midi, note.diatonic))
-    number, semitones = high.diatonic - low.diatonic, high.midi - low.midi
-    if not 0 <= number < len(_ORDINALS):
-        return f"interval of {semitones} semitones"
-    octaves, simple = divmod(number, 7)
-    excess = semitones - 12 * octaves - _MAJOR[simple]
-    if simple in _PERFECT:
-        qualities = {0: "perfect", 1: "augmented", -1: "diminished"}
-    else:
-        qualities = {0: "major", -1: "minor", 1: "augmented", -2: "diminished"}
-    if excess not in qualities:
-        return f"interval of {semitones} semitones"
-    return f"{qualities[excess]} {_ORDINALS[number]}"
-
-
-def degree(note: Note, key: Key) -> int | None:
-    """Scale degree 1–7 of a note; None without a tonic or for a note altered against the key."""
-    if not key.tonic or note.alter != key.alters[note.step]:
-        return None
-    return (STEPS.index(note.step) - STEPS.index(key.tonic[0])) % 7 + 1
 
 
 def beat(meter: Meter) -> Fraction | None:
@@ -285,11 +180,11 @@ def _section_ends(
     """The last melody note of each section and its degree; () where a section has none."""
     ends = []
     for part in parts:
-        inside = [tone for tone in tones if part.first <= tone.bar <= part.last]
+        inside = [tone for tone in tones if part.first <= tone.place.bar <= part.last]
         if not inside:
             return ()
         last = inside[-1]
-        ends.append((last.note, degree(last.note, last.key)))
+        ends.append((last.note, degree(last.note, last.place.key)))
     return tuple(ends)
 
 
@@ -330,8 +225,7 @@ def _contour(pitches: list[int]) -> str:
 
 def _pitch_classes(notes: list[Note], key: Key) -> tuple[str, ...]:
     """Names of the distinct pitch classes, upwards from the tonic (from C where there is none)."""
-    root = Note(key.tonic[0], 4, key.tonic.count("#") - key.tonic.count("b")) if key.tonic else None
-    base = root.midi if root else 0
+    base = note_called(key.tonic or "C").midi
     names: dict[int, str] = {}
     for note in sorted(notes, key=lambda note: abs(note.alter)):
         names.setdefault((note.midi - base) % 12, pitch_class(note))
@@ -350,8 +244,8 @@ def _syncopations(tune: Tune, tones: list[Tone], has_pickup: bool) -> int | None
     without standing at a section's beginning or end: then nobody can say where the beats are.
     """
     bars, offsets, beats = tune.bars, [], []
-    for i, (bar, meter) in enumerate(zip(bars, meters(tune), strict=True)):
-        full, pulse = meter.duration, beat(meter)
+    for i, (bar, at) in enumerate(zip(bars, signatures(tune), strict=True)):
+        full, pulse = at.meter.duration, beat(at.meter)
         if full is None or pulse is None or bar.duration > full:
             return None
         begins = starts_section(bars[i - 1], bar) if i else has_pickup
@@ -364,6 +258,7 @@ def _syncopations(tune: Tune, tones: list[Tone], has_pickup: bool) -> int | None
         beats.append(pulse)
     count = 0
     for tone in tones:
-        into = (offsets[tone.bar] + tone.in_bar) % beats[tone.bar]
-        count += into > 0 and into + tone.duration > beats[tone.bar]
+        place, pulse = tone.place, beats[tone.place.bar]
+        into = (offsets[place.bar] + place.in_bar) % pulse
+        count += into > 0 and into + tone.duration > pulse
     return count

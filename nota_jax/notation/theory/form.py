@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from nota_jax.notation.tune import Bar, Event, Meter, Tune
+from nota_jax.notation.tune import Bar, Tune
+from nota_jax.notation.walk import signatures
 
 _JUMPS = re.compile(r"d\.?\s?[cs]\b|da ?c|dacapo|dacoda|segno|coda|fine", re.IGNORECASE)
 
@@ -30,28 +31,13 @@ class Section:
     letter: str
 
 
-def meters(tune: Tune) -> list[Meter]:
-    """The meter in force in every bar; one drawn after a bar's last note begins with the next."""
-    now, in_force = tune.meter, []
-    for bar in tune.bars:
-        following = now
-        for i, item in enumerate(bar.items):
-            if isinstance(item, Meter):
-                following = item
-                if not any(isinstance(before, Event) for before in bar.items[:i]):
-                    now = item
-        in_force.append(now)
-        now = following
-    return in_force
-
-
 def bar_numbers(tune: Tune) -> tuple[tuple[int, ...], Fraction]:
     """The number of every bar, and the length of the pick-up in whole notes (0 for none).
 
     The pick-up has number 0.  An incomplete bar whose predecessor is its complement (the halves of
     a bar that a repeat sign or a double bar cuts) shares the predecessor's number.
     """
-    full = [meter.duration for meter in meters(tune)]
+    full = [at.meter.duration for at in signatures(tune)]
     lengths = [bar.duration for bar in tune.bars]
 
     def completes(i: int) -> bool:
@@ -99,10 +85,10 @@ def sections(tune: Tune) -> tuple[Section, ...]:
     )
 
 
-def playing_order(tune: Tune, parts: tuple[Section, ...]) -> str:
-    """Letters of the sections as they are played, "AABB".
+def playing_order(tune: Tune, parts: tuple[Section, ...]) -> tuple[str, ...]:
+    """Letters of the sections as they are played: A A B B.
 
-    "" for a lone section without a repeat, and where the order is unsure: jumps (D.C., D.S.), more
+    () for a lone section without a repeat, and where the order is unsure: jumps (D.C., D.S.), more
     repeat signs than endings, or an end-repeat behind several sections without a start-repeat.
     """
     words = (
@@ -111,7 +97,7 @@ def playing_order(tune: Tune, parts: tuple[Section, ...]) -> str:
         for word in (*event.decorations, *event.annotations, event.chord_symbol)
     )
     if any(map(_JUMPS.search, words)):
-        return ""
+        return ()
     order: list[str] = []
     begin = 0  # index into parts of where a repeat goes back to
     for i, part in enumerate(parts):
@@ -122,24 +108,24 @@ def playing_order(tune: Tune, parts: tuple[Section, ...]) -> str:
         repeats, times = sum(bar.barline == ":|" for bar in bars), _times(bars)
         unsure = begin < i and not tune.bars[parts[begin].first].repeat_start
         if repeats >= times or (repeats and unsure):
-            return ""
+            return ()
         if repeats:
             order.extend([p.letter for p in parts[begin : i + 1]] * (times - 1))
             begin = i + 1
-    return "".join(order) if len(order) > 1 else ""
+    return tuple(order) if len(order) > 1 else ()
 
 
-def phrase_letters(tune: Tune, parts: tuple[Section, ...], size: int = 4) -> str:
-    """Small letters of the groups of four bars, "aba'c"; pick-ups are left aside.
+def phrase_letters(tune: Tune, parts: tuple[Section, ...], size: int = 4) -> tuple[str, ...]:
+    """Small letters of the groups of four bars: a b a' c; pick-ups are left aside.
 
-    Groups do not reach over section marks: "" where a section cannot be divided into them, has
+    Groups do not reach over section marks: () where a section cannot be divided into them, has
     endings, or where there is only one group.
     """
     if any(part.endings or part.n_bars % size for part in parts):
-        return ""
+        return ()
     contents = [_contents(tune, part.first, part.last) for part in parts]
     groups = [bars[i : i + size] for bars in contents for i in range(0, len(bars), size)]
-    return "".join(_letters(groups)).lower() if len(groups) > 1 else ""
+    return tuple(letter.lower() for letter in _letters(groups)) if len(groups) > 1 else ()
 
 
 def _contents(tune: Tune, first: int, last: int) -> list[tuple]:
@@ -147,7 +133,7 @@ def _contents(tune: Tune, first: int, last: int) -> list[tuple]:
 
     An incomplete bar at its beginning is a pick-up, which belongs to no group of bars.
     """
-    full = meters(tune)[first].duration
+    full = signatures(tune)[first].meter.duration
     if first < last and full is not None and tune.bars[first].duration < full:
         first += 1
     return [

@@ -267,9 +267,9 @@ CHECKS = [
      r"into) ([\w-]+)(?: written)? sections", lambda t, n: count(n) == len(sections(t))),
     (r"They are (.+ of .+)", check_lengths),
     (r"It is a single section of .*, which is repeated: (A+)",
-     lambda t, o: len(sections(t)) == 1 and o == playing_order(t, sections(t))),
+     lambda t, o: len(sections(t)) == 1 and o == "".join(playing_order(t, sections(t)))),
     (r"(?:Played with its repeats, its form is|With the repeats the sections sound in the order) "
-     r"(\S+)", lambda t, o: o == playing_order(t, sections(t)) and ":|" in barlines(t)),
+     r"(\S+)", lambda t, o: o == "".join(playing_order(t, sections(t))) and ":|" in barlines(t)),
     (r"No section is repeated by a sign, so its form is (\S+)",
      lambda t, o: o == "".join(s.letter for s in sections(t)) and ":|" not in barlines(t)),
     (r"(?:Taken in groups of four bars, the music runs|Its groups of four bars follow the pattern) "

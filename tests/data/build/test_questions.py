@@ -7,12 +7,12 @@ import pytest
 from nota_jax.data.build.phrasings import (
     ALIGNMENT_QUESTIONS,
     ANALYSIS_QUESTIONS,
+    COMPOSERS,
     EXTRACTION_QUESTIONS,
     NO_COMPOSER,
     NO_TITLE,
 )
 from nota_jax.data.build.questions import (
-    COMPOSERS,
     EXTRACTION_SUBTASKS,
     alignment_turns,
     extraction_turns,

@@ -16,6 +16,10 @@ def tune(body, meter="4/8", key="C"):
     return abc.parse(f"X:1\nM:{meter}\nL:1/8\nK:{key}\n{body}\n")
 
 
+def phrases(body):
+    return "".join(facts(tune(body)).phrases)
+
+
 @pytest.mark.parametrize(
     ("body", "order"),
     [
@@ -33,28 +37,28 @@ def tune(body, meter="4/8", key="C"):
     ],
 )
 def test_sections_are_played_in_the_order_that_the_signs_ask_for(body, order):
-    assert facts(tune(body)).order == order
+    assert "".join(facts(tune(body)).order) == order
 
 
 def test_phrases_of_four_bars_get_equal_letters_where_they_sound_alike():
-    assert facts(tune(f"{A}|{B}|{A}|{VARIANT}|]")).phrases == "abaa'"
+    assert phrases(f"{A}|{B}|{A}|{VARIANT}|]") == "abaa'"
 
 
 def test_phrases_of_an_undivided_length_are_not_named():
-    assert facts(tune(f"{A}|C4|]")).phrases == ""
+    assert phrases(f"{A}|C4|]") == ""
 
 
 def test_a_pickup_belongs_to_no_phrase():
-    assert facts(tune(f"G|{A}|{A}|]")).phrases == "aa"
+    assert phrases(f"G|{A}|{A}|]") == "aa"
 
 
 def test_phrases_do_not_reach_over_sections():
-    assert facts(tune(f"|:{A}|C4:|:{B}|{A}|{B[:-4]}:|")).phrases == ""
-    assert facts(tune(f"G|{A[:-1]}:|:c|{B}|{A}|]")).phrases == "aba'"  # A's last bar is cut
+    assert phrases(f"|:{A}|C4:|:{B}|{A}|{B[:-4]}:|") == ""
+    assert phrases(f"G|{A[:-1]}:|:c|{B}|{A}|]") == "aba'"  # A's last bar is cut
 
 
 def test_transposed_repetition_is_not_the_same_music():
-    assert facts(tune("CDEF|GABc|BAGF|EDC2|DEFG|ABcd|cBAG|FED2|]")).phrases == "ab"
+    assert phrases("CDEF|GABc|BAGF|EDC2|DEFG|ABcd|cBAG|FED2|]") == "ab"
 
 
 def test_a_bar_cut_by_a_repeat_sign_has_one_number():
