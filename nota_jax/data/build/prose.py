@@ -277,9 +277,10 @@ def _dance(facts: Facts, dance_type: str, rng: random.Random) -> list[str]:
     kind = " ".join(dance_type.lower().split())
     if not kind:
         return []
+    meter = _meter(facts.meter) + (" at the beginning" if facts.meter_changes else "")
     return [rng.choice((
-        f"The source calls this tune {_article(kind)}; it is notated in {_meter(facts.meter)}.",
-        f"It is {_article(kind)} according to its source, notated in {_meter(facts.meter)}.",
+        f"The source calls this tune {_article(kind)}; it is notated in {meter}.",
+        f"It is {_article(kind)} according to its source, notated in {meter}.",
     ))]  # fmt: skip
 
 

@@ -1,419 +1,605 @@
-"""One checker for every sentence that an analysis can say.
+"""Every sentence that an analysis can say, and what the tune says to each of its words.
 
-Each checker computes its claim again from the tune, in a plainer way than `notation/facts.py`;
-where intervals and pitches have names, music21 gives them.
+A sentence is a template whose slots (`{low:note}`) hold everything that may be right or wrong;
+beside it stands a function that reads the truth for those slots from the tune, None where the
+sentence cannot be said of it at all.  A slot's kind knows how its text is read.
 """
 
+from __future__ import annotations
+
 import re
-from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import combinations
 
-from music21 import interval, pitch
+from nota_jax.notation.tune import Key
+from tests.data.build.plain_reading import (
+    Reading,
+    degree_of,
+    full_name,
+    interval_between,
+    name_of,
+    signature_of,
+)
 
-from nota_jax.notation import abc
-from nota_jax.notation.theory.facts import facts
-from nota_jax.notation.theory.form import bar_numbers, playing_order, sections
-from nota_jax.notation.tune import Key, Meter, Tune
-from nota_jax.notation.walk import sounding_notes
-
-NUMBERS = ("no one two three four five six seven eight nine ten eleven twelve").split()
-ORDINALS = ("first second third fourth fifth sixth seventh eighth ninth tenth eleventh "
-            "twelfth").split()  # fmt: skip
-VALUES = {
-    "double whole": Fraction(1, 2), "whole": 1, "half": 2, "quarter": 4, "eighth": 8,
-    "sixteenth": 16, "thirty-second": 32, "sixty-fourth": 64,
-}  # fmt: skip
-DEGREES = ["tonic", *(f"{name} degree" for name in ORDINALS[1:7])]
-METER = r"(?:The meter is \S+|The music is in free meter)(?: at the beginning)?"
-NOTE = r"[A-G](?:#+|b+)?\d?"
-
-
-# --- A plain reading of the tune ---------------------------------------------------------------
-
-
-def count(word):
-    return NUMBERS.index(word.lower()) if word.lower() in NUMBERS else int(word)
-
-
-def midi(name):
-    return pitch.Pitch(name.replace("b", "-")).midi
-
-
-def line(tune):
-    """Pitches of the highest sounding notes."""
-    top = {}
-    for note in sounding_notes(tune):
-        top[note.onset] = max(top.get(note.onset, 0), note.midi)
-    return list(top.values())
-
-
-def heads(tune):
-    """All notes that are drawn, grace notes too."""
-    graces = [note for event in tune.events if event.grace for note, _ in event.grace.notes]
-    return [note for event in tune.events for note in event.notes] + graces
-
-
-def lengths(tune):
-    return Counter(event.duration for event in tune.events if event.notes)
-
-
-def where(tune, midi_number):
-    """Number of the first bar with a note of that pitch, as the sentences write it."""
-    numbers, _ = bar_numbers(tune)
-    first = next(
-        i
-        for i, bar in enumerate(tune.bars)
-        if any(note.midi == midi_number for note in heads(Tune(bars=(bar,))))
-    )
-    return f"bar {numbers[first]}" if numbers[first] else "the pick-up"
-
-
-def value(text):
-    """ "dotted quarter note" → 3/8."""
-    dots, name = re.fullmatch(r"(dotted |double-dotted )?([a-z -]+) notes?", text).groups()
-    factor = {None: Fraction(1), "dotted ": Fraction(3, 2), "double-dotted ": Fraction(7, 4)}
-    return factor[dots] / VALUES[name]
-
-
-def share_is(text, part, total):
-    if text in ("all", "none"):
-        return part == (total if text == "all" else 0)
-    exact = 100 * part / total
-    if text in ("nearly all", "hardly any"):
-        return 99 < exact < 100 if text == "nearly all" else 0 < exact < 1
-    return abs(exact - int(re.search(r"\d+", text)[0])) <= 0.5
-
-
-def interval_is(name, low, high):
-    if "semitones" in name:
-        return abs(midi(high) - midi(low)) == int(re.search(r"\d+", name)[0])
-    low, high = sorted((low, high), key=midi)
-    theirs = interval.Interval(*(pitch.Pitch(n.replace("b", "-")) for n in (low, high)))
-    nice = theirs.niceName.lower().replace("double-octave", "fifteenth")
-    return name.split(" ", 1)[1] == nice
-
-
-def signature(tune):
-    """Of the key that Verovio, music21 and everybody would draw: counted from the altered steps."""
-    return {
-        step: alter for step, alter in Key(tune.key.tonic, tune.key.mode).alters.items() if alter
-    }
-
-
-def last_key(tune):
-    return next((i for bar in reversed(tune.bars) for i in reversed(bar.items)
-                 if isinstance(i, Key)), tune.key)  # fmt: skip
-
-
-def meter_changes(tune):
-    now, changes = tune.meter, []
-    for bar in tune.bars:
-        for item in bar.items:
-            if isinstance(item, Meter) and item != now:
-                changes.append(item.text)
-                now = item
-    return changes
-
-
-# --- One checker a sentence --------------------------------------------------------------------
-
-
-def huron(tune):
-    pitches = line(tune)
-    inner = sum(pitches[1:-1]) / len(pitches[1:-1])
-    sign = lambda x: (x > 1e-9) - (x < -1e-9)  # noqa: E731
-    return sign(inner - pitches[0]), sign(inner - pitches[-1])
-
-
+NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
+ORDINALS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
+)
+DEGREES = ("tonic", *(f"{ordinal} degree" for ordinal in ORDINALS[1:7]))
+VALUES = {"double whole": 2, "whole": 1, "half": Fraction(1, 2), "quarter": Fraction(1, 4),
+          "eighth": Fraction(1, 8), "sixteenth": Fraction(1, 16),
+          "thirty-second": Fraction(1, 32), "sixty-fourth": Fraction(1, 64)}  # fmt: skip
+DOTS = {"": Fraction(1), "dotted ": Fraction(3, 2), "double-dotted ": Fraction(7, 4)}
+TUPLETS = {"duplet": 2, "triplet": 3, "quadruplet": 4, "quintuplet": 5, "sextuplet": 6}
+MARKS = {"double flat": -2, "flat": -1, "natural": 0, "sharp": 1, "double sharp": 2}
+MODES = "major|minor|ionian|dorian|phrygian|lydian|mixolydian|aeolian|locrian"
+# What the melody does, and where its inner notes lie, by where the mean of those is.
+MOTIONS = {
+    "ascends": "up",
+    "ascends and stays high": "up, level",
+    "forms an arch": "up, down",
+    "stays level and ascends": "level, up",
+    "stays level": "level",
+    "stays level and descends": "level, down",
+    "forms a bowl": "down, up",
+    "descends and stays low": "down, level",
+    "descends": "down",
+}
 PLACES = {
-    "above its first and its last note": (1, 1),
-    "below its first and its last note": (-1, -1),
-    "level with its first and its last note": (0, 0),
-    "above its first note and below its last": (1, -1),
-    "below its first note and above its last": (-1, 1),
-    "above its first note and level with its last": (1, 0),
-    "below its first note and level with its last": (-1, 0),
-    "level with its first note and below its last": (0, -1),
-    "level with its first note and above its last": (0, 1),
+    "above its first note and below its last": "up",
+    "above its first note and level with its last": "up, level",
+    "above its first and its last note": "up, down",
+    "level with its first note and below its last": "level, up",
+    "level with its first and its last note": "level",
+    "level with its first note and above its last": "level, down",
+    "below its first and its last note": "down, up",
+    "below its first note and level with its last": "down, level",
+    "below its first note and above its last": "down",
 }
 
+# --- Kinds of slots: a pattern without groups, and what a text of it says -------------------------
 
-def check_motion(tune, total, steps, leaps, repeats):
-    """Counted on staff positions of successive heads, those at the far end of a tie left out."""
-    tops = [max(event.notes, key=lambda n: n.midi, default=None) for event in tune.events]
-    tops = [
-        top for before, top in pairwise([None, *tops])
-        if top and not (before and before.tie and before.midi == top.midi)
-    ]  # fmt: skip
-    moves = [abs(b.diatonic - a.diatonic) for a, b in pairwise(tops) if a.midi != b.midi]
-    small = sum(move <= 1 for move in moves)
-    return (
-        int(total) == len(tops) - 1
-        and share_is(steps, small, len(tops) - 1)
-        and share_is(leaps, len(moves) - small, len(tops) - 1)
-        and share_is(repeats, len(tops) - 1 - len(moves), len(tops) - 1)
+NUMBER = rf"(?:{'|'.join(NUMBERS)}|1[3-9]|[2-9]\d|[1-9]\d\d+)"
+CLASS = r"[A-G](?:##?|bb?)?"
+BAR = r"(?:bar [1-9]\d*|the pick-up)"
+ACCIDENTAL = rf"[A-G] (?:{'|'.join(MARKS)})"
+KEY = (rf"(?:[A-G][#b]? (?:{MODES})(?: with {ACCIDENTAL}(?:(?:, {ACCIDENTAL})* and {ACCIDENTAL})?)?"
+       "|no key)")  # fmt: skip
+METER = r"(?:free meter|[\d+()C|/]+)"
+VALUE = rf"(?:(?:dotted |double-dotted )?(?:{'|'.join(VALUES)}) note|note of \d+(?:/\d+)?)"
+PLURAL_VALUE = VALUE.replace(" note|note of", " notes|notes of")
+DEGREE = rf"(?:{'|'.join(DEGREES)})"
+
+
+def number(text: str) -> int:
+    return NUMBERS.index(text) if text in NUMBERS else int(text)
+
+
+def ordinal(text: str) -> int:
+    if text in ORDINALS:
+        return ORDINALS.index(text) + 1
+    n = int(text[:-2])
+    teens = n % 100 in (11, 12, 13)
+    right = "th" if teens else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return n if text.endswith(right) else 0
+
+
+def value(text: str) -> Fraction:
+    if match := re.fullmatch(r"notes? of (\S+)", text):
+        return Fraction(match[1])
+    dots, name = re.fullmatch(r"(dotted |double-dotted )?(.+?) notes?", text).groups()
+    return DOTS[dots or ""] * VALUES[name]
+
+
+def length(text: str) -> Fraction:
+    if text.endswith(" of a whole note"):
+        return Fraction(text.split()[0])
+    many, unit = re.fullmatch(rf"({NUMBER}) (.+?) notes?", text).groups()
+    assert text.endswith("s") == (many != "one")
+    return number(many) * Fraction(VALUES[unit])
+
+
+def bar(text: str) -> int:
+    return 0 if text == "the pick-up" else int(text.removeprefix("bar "))
+
+
+def meter(text: str) -> str:
+    return "none" if text == "free meter" else text
+
+
+def named_key(text: str) -> tuple | None:
+    if text == "no key":
+        return None
+    name, _, added = text.partition(" with ")
+    pairs = re.findall(rf"({CLASS}) ({'|'.join(sorted(MARKS, key=len, reverse=True))})", added)
+    return *name.split(), frozenset((step, MARKS[mark]) for step, mark in pairs)
+
+
+def signature(text: str) -> tuple[int, int]:
+    """Sharps and flats; "no sharps or flats"."""
+    if text == "no sharps or flats":
+        return 0, 0
+    found = {"sharp": 0, "flat": 0}
+    for many, kind, plural in re.findall(rf"({NUMBER}) (sharp|flat)(s?)", text):
+        assert bool(plural) == (many != "one") and many != "no"
+        found[kind] = number(many)
+    return found["sharp"], found["flat"]
+
+
+def named(text: str) -> str:
+    """What stands behind the article that fits."""
+    article, name = text.split(" ", 1)
+    assert article == ("an" if name[0] in "aeiou" else "a")
+    return name
+
+
+def counted(noun: str, before: str = "", after: str = "") -> Kind:
+    """A number of things, the verb agreeing: counted("rest", "is|are") reads "are two rests"."""
+    one, _, more = (before or after).partition("|")
+    nouns = noun if "(" in noun else f"({noun})"
+    pattern = rf"(?:(?:{one}|{more}) )?" if before else ""
+    pattern += rf"{NUMBER} {re.sub('[(]', '(?:', nouns)}s?"
+    pattern += f" (?:{one}|{more})" if after else ""
+
+    def read(text: str) -> object:
+        groups = re.fullmatch(rf"(?:(\w+) )??({NUMBER}) {nouns}(s?)(?: (\w+))?", text).groups()
+        single = groups[1] == "one"
+        assert (groups[3] == "") == single
+        assert (groups[0] or groups[4] or "") == (one if single else more)
+        return number(groups[1]) if nouns == f"({noun})" else (number(groups[1]), groups[2])
+
+    return Kind(pattern, read)
+
+
+def ungrouped(pattern: str) -> str:
+    """The pattern with groups that catch nothing."""
+    return re.sub(r"(?<!\\)\((?!\?)", "(?:", pattern)
+
+
+def listing(item: str, read: Callable) -> Kind:
+    """ "x", "x and y", "x, y and z"; read: from the groups of one item."""
+    plain = ungrouped(item)
+    return Kind(
+        f"{plain}(?:(?:, {plain})* and {plain})?",
+        lambda text: tuple(read(*found.groups()) for found in re.finditer(item, text)),
     )
 
 
-def check_widest(tune, name, way, first, second, bar):
-    moves = [(abs(b - a), a, b) for a, b in pairwise(line(tune))]
-    widest = max(m[0] for m in moves)
-    return (
-        (widest, midi(first), midi(second)) in moves
-        and interval_is(name, first, second)
-        and (way == "upwards") == (midi(second) > midi(first))
-        and bar.startswith(("bar", "the pick-up"))
-    )
+def stretch(many: str, plural: str, endings: str | None) -> tuple[int, bool]:
+    assert bool(plural) == (many != "one")
+    return number(many), bool(endings)
 
 
-def check_range(tune, name, low, high):
-    pitches = [note.midi for note in heads(tune)]
-    return (midi(low), midi(high)) == (min(pitches), max(pitches)) and interval_is(name, low, high)
+def end_of_section(place: str, name: str, degree: str | None) -> tuple:
+    return ordinal(place), name, DEGREES.index(degree) + 1 if degree else None
 
 
-def check_notes(tune, number, names):
-    names = re.split(", | and ", names)
-    classes = {note.midi % 12 for note in heads(tune)}
-    return count(number) == len(names) == len(classes) and {midi(n) % 12 for n in names} == classes
+@dataclass(frozen=True)
+class Kind:
+    pattern: str
+    read: Callable[[str], object]
 
 
-def check_commonest(tune, name, share):
-    ranked = lengths(tune).most_common()
-    best = ranked[0][1]
-    assert sum(n == best for _, n in ranked) == 1
-    return ranked[0][0] == value(name) and share_is(share, best, sum(n for _, n in ranked))
+BARS = rf"({NUMBER}) bar(s?)( \(all endings counted\))?"
+END = rf"({CLASS})(?: \(the ({DEGREE})\))?"
+PLACE = rf"({'|'.join(ORDINALS)}|\d+(?:st|nd|rd|th))"
+KINDS = {
+    "number": Kind(NUMBER, number),
+    "digits": Kind(r"[1-9]\d*", int),
+    "bars": counted("bar"),
+    "semitones": counted("semitone"),
+    "notes": counted("note"),
+    "notes occur": counted("note", after="occurs|occur"),
+    "is rests": counted("rest", "is|are"),
+    "is graces": counted("grace note", "is|are"),
+    "is tuplets": counted(rf"({'|'.join(TUPLETS)}|\d+-tuplet)", "is|are"),
+    "share": Kind(r"(?:all|none|nearly all|hardly any|about [1-9]\d? %)", str),
+    "note": Kind(rf"{CLASS}-?\d", str),
+    "class": Kind(CLASS, str),
+    "classes": listing(f"({CLASS})", str),
+    "interval": Kind(r"an? (?:[a-z]+ [a-z]+|interval of \d+ semitones)", named),
+    "dance": Kind(r"an? [^;,]+", named),
+    "bar": Kind(BAR, bar),
+    "meter": Kind(METER, meter),
+    "start": Kind("(?: at the beginning)?", bool),
+    "key": Kind(KEY, named_key),
+    "of key": Kind(f"(?: of {KEY})?", lambda text: text and named_key(text[4:])),
+    "signature": Kind(rf"(?:no sharps or flats|{NUMBER} (?:sharp|flat)s?(?: and {NUMBER} flats?)?)",
+                      signature),
+    "degree": Kind(DEGREE, lambda text: DEGREES.index(text) + 1),
+    "value": Kind(VALUE, value),
+    "values": Kind(PLURAL_VALUE, value),
+    "two values": Kind(rf"{PLURAL_VALUE} and {PLURAL_VALUE}",
+                       lambda text: frozenset(map(value, re.findall(PLURAL_VALUE, text)))),
+    "length": Kind(rf"(?:{NUMBER} (?:{'|'.join(VALUES)}) notes?|\d+/\d+ of a whole note)", length),
+    "motion": Kind("|".join(sorted(MOTIONS, key=len, reverse=True)), MOTIONS.get),
+    "place": Kind("|".join(PLACES), PLACES.get),
+    "up": Kind("upwards|downwards", lambda text: text == "upwards"),
+    "higher": Kind("higher|lower", lambda text: text == "higher"),
+    "letters": Kind(r"(?:[A-Z]\d*'*)+", lambda text: re.findall(r"[A-Z]\d*'*", text)),
+    "small letters": Kind(r"(?:[a-z]\d*'*)+", lambda text: re.findall(r"[a-z]\d*'*", text)),
+    "stretch": Kind(ungrouped(BARS), lambda text: stretch(
+        *re.fullmatch(BARS, text).groups())),
+    "stretches": listing(rf"([A-Z]\d*'*) of {BARS}", lambda x, *rest: (x, *stretch(*rest))),
+    "meters": listing(rf"to ({METER}) in ({BAR})", lambda m, b: (meter(m), bar(b))),
+    "keys": listing(rf"to ({KEY}) in ({BAR})", lambda k, b: (named_key(k), bar(b))),
+    "ends on": listing(rf"the {PLACE} on {END}", end_of_section),
+    "ends closes on": listing(rf"the {PLACE} closes on {END}", end_of_section),
+}  # fmt: skip
+
+# --- What the tune says ------------------------------------------------------------------------
+# Slots → the value, or the set of values, that they may have; None: the sentence does not hold.
+
+Truth = dict[str, object] | None
 
 
-def check_equally(tune, one, other, number):
-    found = lengths(tune)
-    return found[value(one)] == found[value(other)] == count(number) == max(found.values())
+def only_if(holds: object, **slots: object) -> Truth:
+    return slots if holds else None
 
 
-def check_key(tune, tonic, mode, number, kind):
-    altered = signature(tune)
-    names = {1: "sharp", -1: "flat"}
-    kinds = {names[alter] for alter in altered.values()} or {"sharps or flat"}
-    return (
-        (tune.key.tonic, tune.key.mode) == (tonic, mode)
-        and count(number) == len(altered)
-        and kinds == {kind.removesuffix("s")}
-    )
+def share(part: int, total: int) -> set[str]:
+    """How a share may be said: in whole percents, at both ends in words."""
+    if part in (0, total):
+        return {"all"} if part else {"none"}
+    near = [n for n in range(101) if abs(100 * part / total - n) <= 0.5]
+    return {{0: "hardly any", 100: "nearly all"}.get(n, f"about {n} %") for n in near}
 
 
-def check_end(tune, name, degree):
-    """The last note has that name and stands on that degree of the key in force."""
-    if line(tune)[-1] % 12 != midi(name) % 12:
-        return False
-    tonic = last_key(tune).tonic
-    steps = "CDEFGAB"
-    return degree is None or (steps.index(name[0]) - steps.index(tonic[0])) % 7 == DEGREES.index(
-        degree
-    )
+def key_value(key: Key) -> tuple | None:
+    return (key.tonic, key.mode, frozenset(key.accidentals)) if key.tonic else None
 
 
-def check_sections(tune, text):
-    parts = sections(tune)
-    found = re.findall(rf"the ([\w ]+?) (?:closes )?on ({NOTE})(?: \(the ([\w ]+)\))?", text)
-    assert len(found) == len(parts)
-    for (ordinal, name, _), part in zip(found, parts, strict=True):
-        notes = [n for bar in tune.bars[: part.last + 1] for e in bar.events for n in e.notes]
-        chord = next(e.notes for bar in reversed(tune.bars[: part.last + 1])
-                     for e in reversed(bar.events) if e.notes)  # fmt: skip
-        assert notes and midi(name) % 12 == max(n.midi for n in chord) % 12
-        number = parts.index(part)
-        assert ordinal == (ORDINALS[number] if number < 12 else f"{number + 1}th")
-    return True
+def sections(r: Reading) -> Truth:
+    return only_if(len(r.sections) > 1, n=len(r.sections))
 
 
-def check_groups(tune, text):
-    """Equal letters stand for equal music, different letters for different music."""
-    letters = re.findall(r"[a-z]\d*'*", text)
-    sound, meter = [], tune.meter
-    for part in sections(tune):
-        bars = tune.bars[part.first : part.last + 1]
-        meter = next((i for i in bars[0].items if isinstance(i, Meter)), meter)
-        if len(bars) % 4 == 1:
-            assert bars[0].duration < meter.duration
-            bars = bars[1:]
-        for i in range(0, len(bars), 4):
-            sound.append([
-                (place, sorted(n.midi for n in event.notes), event.sounding)
-                for place, bar in enumerate(bars[i : i + 4]) for event in bar.events
-            ])  # fmt: skip
-        meter = next((i for b in bars[::-1] for i in b.items[::-1] if isinstance(i, Meter)), meter)
-    assert len(sound) == len(letters)
-    return all(
-        (one == other) == (sound[i] == sound[j])
-        for i, one in enumerate(letters) for j, other in enumerate(letters)
-    )  # fmt: skip
+def stretch_of(r: Reading, section: range) -> tuple[int, bool]:
+    return len(r.music(section)), r.has_endings(section)
 
 
-def check_lengths(tune, text):
-    found = re.findall(r"([A-Z]\d*'*) of ([\w-]+) bars?( \(all endings counted\))?", text)
-    parts = sections(tune)
-    full = tune.meter.duration
-    for (letter, number, endings), part in zip(found, parts, strict=True):
-        bars = tune.bars[part.first : part.last + 1]
-        short = len(bars) > 1 and full is not None and bars[0].duration < full
-        assert letter == part.letter and bool(endings) == any(b.ending for b in bars)
-        assert meter_changes(tune) or count(number) == len(bars) - short
-    return True
+def section_lengths(r: Reading) -> Truth:
+    pairs = zip(r.letters, r.sections, strict=True)
+    parts = tuple((letter, *stretch_of(r, section)) for letter, section in pairs)
+    return only_if(len(parts) > 1, parts=parts)
 
 
-CHECKS = [
-    # form
-    (r"(?:The tune is written in|Repeat signs or double bars divide the piece into|The piece falls "
-     r"into) ([\w-]+)(?: written)? sections", lambda t, n: count(n) == len(sections(t))),
-    (r"They are (.+ of .+)", check_lengths),
-    (r"It is a single section of .*, which is repeated: (A+)",
-     lambda t, o: len(sections(t)) == 1 and o == "".join(playing_order(t, sections(t)))),
-    (r"(?:Played with its repeats, its form is|With the repeats the sections sound in the order) "
-     r"(\S+)", lambda t, o: o == "".join(playing_order(t, sections(t))) and ":|" in barlines(t)),
-    (r"No section is repeated by a sign, so its form is (\S+)",
-     lambda t, o: o == "".join(s.letter for s in sections(t)) and ":|" not in barlines(t)),
-    (r"(?:Taken in groups of four bars, the music runs|Its groups of four bars follow the pattern) "
-     r"(\S+)", check_groups),
-    (r"A prime marks a variant that shares at least half of its bars", lambda t: True),
-    (r"It is written in ([\w-]+) bars?, the pick-up not counted",
-     lambda t, n: count(n) == max(bar_numbers(t)[0]) and bar_numbers(t)[1] > 0),
-    (r"It is written in ([\w-]+) bars? and begins without a pick-up",
-     lambda t, n: count(n) == max(bar_numbers(t)[0]) and t.bars[0].duration >= t.meter.duration),
-    # range
-    (rf"The range is (.+), from ({NOTE}) to ({NOTE})", check_range),
-    (rf"The notes span (.+), from ({NOTE}) up to ({NOTE})", check_range),
-    (rf"The lowest note is ({NOTE}) and the highest is ({NOTE}), (.+) apart",
-     lambda t, low, high, name: check_range(t, name, low, high)),
-    (rf"All notes are ({NOTE})", lambda t, n: {h.midi for h in heads(t)} == {midi(n)}),
-    (r"That is ([\w-]+) semitones?",
-     lambda t, n: count(n) == max(h.midi for h in heads(t)) - min(h.midi for h in heads(t))),
-    (r"The highest note first appears in (.+), the lowest in (.+)",
-     lambda t, high, low: (high, low) == (where(t, max(h.midi for h in heads(t))),
-                                          where(t, min(h.midi for h in heads(t))))),
-    # contour
-    (r"Seen as a whole, the melody .+: its inner notes lie on average (.+)",
-     lambda t, place: PLACES[place] == huron(t)),
-    (r"As one line the melody .+; on average its inner notes lie (.+)",
-     lambda t, place: PLACES[place] == huron(t)),
-    (rf"It begins and ends on ({NOTE})",
-     lambda t, n: line(t)[0] == line(t)[-1] == midi(n)),
-    (rf"It begins on ({NOTE}) and ends (higher|lower), on ({NOTE}), (.+) away",
-     lambda t, a, way, b, name: (line(t)[0], line(t)[-1]) == (midi(a), midi(b))
-     and (way == "higher") == (line(t)[-1] > line(t)[0]) and interval_is(name, a, b)),
-    # intervals
-    (r"Of the (\d+) melodic intervals, (.+) are steps, (.+) are thirds or wider and (.+) repeat "
-     r"the note", check_motion),
-    (r"The melody makes (\d+) moves from note to note: (.+) are steps, (.+) are thirds or wider "
-     r"and (.+) repeat the note", check_motion),
-    (r"(Stepwise motion|Leaps) outweighs? (?:leaps|stepwise motion)",
-     lambda t, _: any(a != b for a, b in pairwise(line(t)))),
-    (rf"The widest melodic interval is (.+) (upwards|downwards), from ({NOTE}) to ({NOTE}), "
-     r"reached first in (.+)", check_widest),
-    # rhythm
-    (METER + r"; the commonest note "
-     r"value is the (.+): (.+) of the notes", check_commonest),
-    (METER + r", and (.+) of the notes "
-     r"are (.+), the commonest value", lambda t, share, name: check_commonest(t, name, share)),
-    (METER + r", and all notes are "
-     r"(.+)", lambda t, name: set(lengths(t)) == {value(name)}),
-    (METER + r"; (.+ notes) and "
-     r"(.+ notes) are equally common, with (\S+) notes? each", check_equally),
-    (r"The values range from the (.+) to the (.+)",
-     lambda t, a, b: (value(a), value(b)) == (min(lengths(t)), max(lengths(t)))),
-    (r"It begins with a pick-up as long as (.+)",
-     lambda t, text: t.bars[0].duration < t.meter.duration and pickup_is(t, text)),
-    (r"There (?:is|are) ([\w-]+) (\w+let|\d+-tuplet)s?", lambda t, n, kind: count(n) == len(
-        {e.tuplet.number for e in t.events if e.tuplet and e.tuplet.actual == tuplet_size(kind)})),
-    (r"There (?:is|are) ([\w-]+) syncopations?: .* off the beat and lasts? over the next beat",
-     lambda t, n: count(n) == offbeat_notes(t)),
-    (r"No note that begins off the beat lasts over the next beat",
-     lambda t: offbeat_notes(t) == 0),
-    (r"There (?:is|are) ([\w-]+) rests?",
-     lambda t, n: count(n) == len([e for e in t.events if not e.notes])),
-    (r"There (?:is|are) ([\w-]+) grace notes?",
-     lambda t, n: count(n) == sum(len(e.grace.notes) for e in t.events if e.grace)),
-    (r"The meter changes (.+)",
-     lambda t, text: re.findall(r"to (free meter|\S+)", text) == [
-         "free meter" if m == "none" else m for m in meter_changes(t)]),
-    # mode
-    (r"The tune is in (\S+) (\w+), with ([\w-]+) (sharps or flats|sharps?|flats?) in the key "
-     r"signature", check_key),
-    (r"The tune begins in (\S+) (\w+), with ([\w-]+) (sharps or flats|sharps?|flats?) in the key "
-     r"signature", check_key),
-    (r"The key is (\S+) (\w+); its signature has ([\w-]+) (sharps or flats|sharps?|flats?)",
-     check_key),
-    (r"The key changes (.+)", lambda t, text: len(re.findall(r"\bto ", text)) == len(
-        facts(t).key_changes) and f"to {last_key(t).tonic}" in text),
-    (r"Octaves not distinguished, it uses (\S+) notes?: (.+)", check_notes),
-    (r"Leaving octaves aside, (\S+) notes? occurs?: (.+)", check_notes),
-    (r"They form a pentatonic scale without semitones",
-     lambda t: is_black_keys({h.midi % 12 for h in heads(t)})),
-    (r"(?:An accidental is|Accidentals are) drawn before ([\w-]+) notes?",
-     lambda t, n: count(n) == sum(h.accidental is not None for h in heads(t))),
-    (r"No accidental is drawn before a note", lambda t: {h.accidental for h in heads(t)} == {None}),
-    # ending and cadences
-    (rf"The melody closes on ({NOTE}), the (tonic)(?: of .+)?", check_end),
-    (rf"The final note is the (tonic)(?: of .+)?, ({NOTE})", lambda t, d, n: check_end(t, n, d)),
-    (rf"The melody does not close on the tonic: its last note, ({NOTE}), is the (\w+ degree) of .+",
-     check_end),
-    (rf"The melody closes on ({NOTE}), which is altered against the signature of .+",
-     lambda t, n: check_end(t, n, None)),
-    (rf"The last note is ({NOTE})", lambda t, n: check_end(t, n, None)),
-    (r"The sections close as follows: (.+)", check_sections),
-    (r"Of the sections, (.+)", check_sections),
-    # dance type
-    (r"(?:The source calls this tune|It is) an? ([a-z ]+?)(?:; it is notated in| according to its "
-     r"source, notated in) (\S+|free meter)",
-     lambda t, kind, meter: kind == "reel" and meter.replace("free meter", "none") == t.meter.text),
-]  # fmt: skip
+def repeated_whole(r: Reading) -> Truth:
+    whole = len(r.sections) == 1 and r.played
+    return only_if(whole, part=stretch_of(r, r.sections[0]), order=r.played)
 
 
-def barlines(tune):
-    return {bar.barline for bar in tune.bars}
+def with_repeats(r: Reading) -> Truth:
+    return only_if(len(r.played) > len(r.sections) > 1, order=r.played)
 
 
-def is_black_keys(classes):
-    return any({(n + shift) % 12 for n in classes} == {1, 3, 6, 8, 10} for shift in range(12))
+def without_repeats(r: Reading) -> Truth:
+    signs = any(bar.barline == ":|" for bar in r.bars)
+    return only_if(r.played and not signs, order=r.played)
 
 
-def tuplet_size(kind):
-    names = {"duplet": 2, "triplet": 3, "quadruplet": 4, "quintuplet": 5, "sextuplet": 6}
-    return names.get(kind) or int(kind.split("-")[0])
+def groups(r: Reading) -> Truth:
+    return only_if(r.groups, groups=r.groups)
 
 
-def pickup_is(tune, text):
-    if match := re.fullmatch(r"(\S+) of a whole note", text):
-        return tune.bars[0].duration == Fraction(match[1])
-    number, unit = re.fullmatch(r"([\w-]+) ([\w-]+) notes?", text).groups()
-    return tune.bars[0].duration == Fraction(count(number), VALUES[unit])
+def primes(r: Reading) -> Truth:
+    return only_if(any("'" in letter for letter in r.letters + r.groups))
 
 
-def offbeat_notes(tune):
-    """Counted from what sounds: a beat falls inside the note but not on its beginning.
+def bars_behind_pickup(r: Reading) -> Truth:
+    return only_if(r.pickup, n=max(r.numbers))
 
-    Beats are counted within each section, whose pick-up is filled up with silence.
+
+def bars_without_pickup(r: Reading) -> Truth:
+    return only_if(not r.pickup and r.tune.meter.duration, n=max(r.numbers))
+
+
+def span(r: Reading) -> Truth:
+    low, high = r.lowest[0], r.highest[0]
+    return only_if(low.midi < high.midi, low=full_name(low), high=full_name(high),
+                   name=interval_between(low, high))  # fmt: skip
+
+
+def one_pitch(r: Reading) -> Truth:
+    names = {full_name(note) for note, _ in r.heads}
+    return only_if(len(names) == 1, note=names)
+
+
+def semitones(r: Reading) -> Truth:
+    return {"n": r.highest[0].midi - r.lowest[0].midi}
+
+
+def extremes(r: Reading) -> Truth:
+    return {"high": r.numbers[r.highest[1]], "low": r.numbers[r.lowest[1]]}
+
+
+def contour(r: Reading) -> Truth:
+    return only_if(r.contour, motion=r.contour, place=r.contour)
+
+
+def same_ends(r: Reading) -> Truth:
+    names = {full_name(r.line[0].note), full_name(r.line[-1].note)}
+    return only_if(len(names) == 1, note=names)
+
+
+def other_ends(r: Reading) -> Truth:
+    first, last = r.line[0].note, r.line[-1].note
+    return only_if(first.midi != last.midi, first=full_name(first), last=full_name(last),
+                   higher=last.midi > first.midi, name=interval_between(first, last))  # fmt: skip
+
+
+def motion(r: Reading) -> Truth:
+    total = len(r.moves)
+    steps, wide, same = (share(n, total) for n in r.motion) if total else ((), (), ())
+    return only_if(total, n=total, steps=steps, wide=wide, same=same)
+
+
+def widest(r: Reading) -> Truth:
+    if r.widest is None:
+        return None
+    first, second = (sound.note for sound in r.widest)
+    return {
+        "name": interval_between(first, second), "up": second.midi > first.midi,
+        "first": full_name(first), "second": full_name(second),
+        "bar": r.numbers[r.widest[1].spot.bar],
+    }  # fmt: skip
+
+
+def beginning(r: Reading) -> dict[str, object]:
+    return {"meter": r.tune.meter.text, "start": bool(r.meter_changes)}
+
+
+def commonest(r: Reading) -> Truth:
+    (best, count), *others = r.values.most_common()
+    unique = others and others[0][1] < count
+    return only_if(unique, value=best, share=share(count, r.values.total()))
+
+
+def one_value(r: Reading) -> Truth:
+    return only_if(len(r.values) == 1, value=set(r.values))
+
+
+def equally_common(r: Reading) -> Truth:
+    most = max(r.values.values())
+    best = [value for value, count in r.values.items() if count == most]
+    return only_if(len(best) > 1, n=most, two=set(map(frozenset, combinations(best, 2))))
+
+
+def value_range(r: Reading) -> Truth:
+    return only_if(len(r.values) > 1, low=min(r.values), high=max(r.values))
+
+
+def pickup(r: Reading) -> Truth:
+    return only_if(r.pickup, length=r.pickup)
+
+
+def tuplets(r: Reading) -> Truth:
+    names = {size: name for name, size in TUPLETS.items()}
+    return {"n": {(n, names.get(size, f"{size}-tuplet")) for n, size in r.tuplets}}
+
+
+def rests(r: Reading) -> Truth:
+    return {"n": sum(not spot.event.notes for spot in r.spots)}
+
+
+def meters(r: Reading) -> Truth:
+    changes = tuple((new.text, r.numbers[bar]) for new, bar in r.meter_changes)
+    return only_if(changes, changes=changes)
+
+
+def keys(r: Reading) -> Truth:
+    changes = tuple((key_value(new), r.numbers[bar]) for new, bar in r.key_changes)
+    return only_if(changes, changes=changes)
+
+
+def key(r: Reading) -> dict[str, object]:
+    altered = list(signature_of(r.tune.key).values())
+    return {"key": key_value(r.tune.key), "signature": (altered.count(1), altered.count(-1))}
+
+
+def only_key(r: Reading) -> Truth:
+    return only_if(r.tune.key.tonic and not r.key_changes, **key(r))
+
+
+def first_key(r: Reading) -> Truth:
+    return only_if(r.tune.key.tonic and r.key_changes, **key(r))
+
+
+def scale(r: Reading) -> Truth:
+    return {"n": len(next(iter(r.scales))), "names": r.scales}
+
+
+def accidentals(r: Reading) -> int:
+    return sum(note.accidental is not None for note, _ in r.heads)
+
+
+def last(r: Reading) -> tuple[str, int | None, Key]:
+    sound = r.line[-1]
+    return name_of(sound.note), degree_of(sound.note, sound.spot.key), sound.spot.key
+
+
+def closes_on_tonic(r: Reading) -> Truth:
+    name, degree, in_key = last(r)
+    return only_if(degree == 1, note=name, of=key_value(in_key) if r.key_changes else "")
+
+
+def closes_elsewhere(r: Reading) -> Truth:
+    name, degree, in_key = last(r)
+    return only_if(degree not in (None, 1), note=name, degree=degree, key=key_value(in_key))
+
+
+def closes_altered(r: Reading) -> Truth:
+    name, degree, in_key = last(r)
+    return only_if(in_key.tonic and degree is None, note=name, key=key_value(in_key))
+
+
+def closes_without_key(r: Reading) -> Truth:
+    name, _, in_key = last(r)
+    return only_if(not in_key.tonic, note=name)
+
+
+def section_ends(r: Reading) -> Truth:
+    ends = []
+    for i, section in enumerate(r.sections, start=1):
+        inside = [sound for sound in r.line if sound.spot.bar in section]
+        if not inside:
+            return None
+        ends.append((i, name_of(inside[-1].note), degree_of(inside[-1].note, inside[-1].spot.key)))
+    return only_if(len(ends) > 1, ends=tuple(ends))
+
+
+def dance(r: Reading) -> Truth:
+    return only_if(r.dance_type, dance=" ".join(r.dance_type.lower().split()), **beginning(r))
+
+
+def both(one: Callable[[Reading], Truth], free: bool) -> Callable[[Reading], Truth]:
+    """With the meter: stated as such, or free."""
+
+    def truth(r: Reading) -> Truth:
+        other, now = one(r), beginning(r)
+        if other is None or (now["meter"] == "none") != free:
+            return None
+        return other | now if not free else other | {"start": now["start"]}
+
+    return truth
+
+
+SENTENCES: tuple[tuple[str, Callable[[Reading], Truth]], ...] = (
+    ("The tune is written in {n:number} sections.", sections),
+    ("Repeat signs or double bars divide the piece into {n:number} sections.", sections),
+    ("The piece falls into {n:number} written sections.", sections),
+    ("They are {parts:stretches}.", section_lengths),
+    ("It is a single section of {part:stretch}, which is repeated: {order:letters}.",
+     repeated_whole),
+    ("Played with its repeats, its form is {order:letters}.", with_repeats),
+    ("With the repeats the sections sound in the order {order:letters}.", with_repeats),
+    ("No section is repeated by a sign, so its form is {order:letters}.", without_repeats),
+    ("Taken in groups of four bars, the music runs {groups:small letters}.", groups),
+    ("Its groups of four bars follow the pattern {groups:small letters}.", groups),
+    ("A prime marks a variant that shares at least half of its bars.", primes),
+    ("It is written in {n:bars}, the pick-up not counted.", bars_behind_pickup),
+    ("It is written in {n:bars} and begins without a pick-up.", bars_without_pickup),
+    ("The range is {name:interval}, from {low:note} to {high:note}.", span),
+    ("The notes span {name:interval}, from {low:note} up to {high:note}.", span),
+    ("The lowest note is {low:note} and the highest is {high:note}, {name:interval} apart.", span),
+    ("All notes are {note:note}.", one_pitch),
+    ("That is {n:semitones}.", semitones),
+    ("The highest note first appears in {high:bar}, the lowest in {low:bar}.", extremes),
+    ("Seen as a whole, the melody {motion:motion}: its inner notes lie on average {place:place}.",
+     contour),
+    ("As one line the melody {motion:motion}; on average its inner notes lie {place:place}.",
+     contour),
+    ("It begins and ends on {note:note}.", same_ends),
+    ("It begins on {first:note} and ends {higher:higher}, on {last:note}, {name:interval} away.",
+     other_ends),
+    ("Of the {n:digits} melodic intervals, {steps:share} are steps, {wide:share} are thirds or "
+     "wider and {same:share} repeat the note.", motion),
+    ("The melody makes {n:digits} moves from note to note: {steps:share} are steps, {wide:share} "
+     "are thirds or wider and {same:share} repeat the note.", motion),
+    ("Stepwise motion outweighs leaps.", lambda r: only_if(r.motion[0] > r.motion[1])),
+    ("Leaps outweigh stepwise motion.", lambda r: only_if(r.motion[0] < r.motion[1])),
+    ("The widest melodic interval is {name:interval} {up:up}, from {first:note} to {second:note}, "
+     "reached first in {bar:bar}.", widest),
+    *(
+        (start + rest, both(truth, free))
+        for free, start in ((False, "The meter is {meter:meter}{start:start}"),
+                            (True, "The music is in free meter{start:start}"))
+        for rest, truth in (
+            ("; the commonest note value is the {value:value}: {share:share} of the notes.",
+             commonest),
+            (", and {share:share} of the notes are {value:values}, the commonest value.",
+             commonest),
+            (", and all notes are {value:values}.", one_value),
+            ("; {two:two values} are equally common, with {n:notes} each.", equally_common),
+        )
+    ),
+    ("The values range from the {low:value} to the {high:value}.", value_range),
+    ("It begins with a pick-up as long as {length:length}.", pickup),
+    ("There {n:is tuplets}.", tuplets),
+    ("There {n:is rests}.", rests),
+    ("There {n:is graces}.", lambda r: {"n": r.graces}),
+    ("There is one syncopation: a note begins off the beat and lasts over the next beat.",
+     lambda r: only_if(r.syncopations == 1)),
+    ("There are {n:number} syncopations: notes that begin off the beat and last over the next "
+     "beat.", lambda r: only_if((r.syncopations or 0) > 1, n=r.syncopations)),
+    ("No note that begins off the beat lasts over the next beat.",
+     lambda r: only_if(r.syncopations == 0)),
+    ("The meter changes {changes:meters}.", meters),
+    ("The tune is in {key:key}, with {signature:signature} in the key signature.", only_key),
+    ("The key is {key:key}; its signature has {signature:signature}.", only_key),
+    ("The tune begins in {key:key}, with {signature:signature} in the key signature.", first_key),
+    ("The key changes {changes:keys}.", keys),
+    ("Octaves not distinguished, it uses {n:notes}: {names:classes}.", scale),
+    ("Leaving octaves aside, {n:notes occur}: {names:classes}.", scale),
+    ("They form a pentatonic scale without semitones.", lambda r: only_if(r.pentatonic)),
+    ("An accidental is drawn before one note.", lambda r: only_if(accidentals(r) == 1)),
+    ("Accidentals are drawn before {n:notes}.",
+     lambda r: only_if(accidentals(r) > 1, n=accidentals(r))),
+    ("No accidental is drawn before a note.", lambda r: only_if(accidentals(r) == 0)),
+    ("The melody closes on {note:class}, the tonic{of:of key}.", closes_on_tonic),
+    ("The final note is the tonic{of:of key}, {note:class}.", closes_on_tonic),
+    ("The melody does not close on the tonic: its last note, {note:class}, is the {degree:degree} "
+     "of {key:key}.", closes_elsewhere),
+    ("The melody closes on {note:class}, which is altered against the signature of {key:key}.",
+     closes_altered),
+    ("The last note is {note:class}.", closes_without_key),
+    ("The sections close as follows: {ends:ends on}.", section_ends),
+    ("Of the sections, {ends:ends closes on}.", section_ends),
+    ("The source calls this tune {dance:dance}; it is notated in {meter:meter}{start:start}.",
+     dance),
+    ("It is {dance:dance} according to its source, notated in {meter:meter}{start:start}.", dance),
+)  # fmt: skip
+
+# --- The judgement -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the tune says to a sentence.
+
+    template: which sentence it is, "" where none or several of the table fit.
+    wrong: the slots that say what the tune does not; `holds` where the sentence itself is false.
     """
-    meter, now, grid, found = tune.meter, Fraction(0), [], 0
-    for i, bar in enumerate(tune.bars):
-        meter = next((item for item in bar.items if isinstance(item, Meter)), meter)
-        text = {"C": "4/4", "C|": "2/2"}.get(meter.text, meter.text)
-        top, bottom = map(int, text.split("/"))
-        beat = Fraction(3 if top > 3 and top % 3 == 0 and bottom >= 8 else 1, bottom)
-        begins = any(part.first == i for part in sections(tune)) if i else bar_numbers(tune)[1]
-        missing = Fraction(top, bottom) - bar.duration if begins else 0
-        first = -missing % beat  # the first beat in this bar
-        grid += [now + first + n * beat for n in range(top) if first + n * beat < bar.duration]
-        now += bar.duration
-    highest = {note.onset: note for note in sorted(sounding_notes(tune), key=lambda n: n.midi)}
-    for note in highest.values():
-        inside = [b for b in grid if note.onset < b < note.onset + note.duration]
-        found += note.onset not in grid and bool(inside)
-    return found
+
+    template: str
+    wrong: tuple[str, ...]
+
+    @property
+    def right(self) -> bool:
+        return bool(self.template) and not self.wrong
 
 
-def assert_true(tune, sentence):
-    for pattern, check in CHECKS:
-        if match := re.fullmatch(pattern, sentence.removesuffix(".")):
-            assert check(tune, *match.groups()), f"{sentence}\n{abc.write(tune)}"
-            return pattern
-    raise AssertionError(f"no checker knows this sentence: {sentence}")
+def compiled(template: str) -> tuple[re.Pattern[str], dict[str, Kind]]:
+    parts = re.split(r"\{(\w+):([\w ]+)\}", template)
+    pattern = re.escape(parts[0])
+    for name, kind, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+        pattern += f"(?P<{name}>{KINDS[kind].pattern}){re.escape(text)}"
+    return re.compile(pattern), dict(
+        zip(parts[1::3], (KINDS[kind] for kind in parts[2::3]), strict=True)
+    )
+
+
+GRAMMAR = tuple((template, *compiled(template), truth) for template, truth in SENTENCES)
+
+
+def judge(sentence: str, reading: Reading) -> Verdict:
+    """Read a sentence and compare each of its slots with the tune."""
+    fitting = [(entry, m) for entry in GRAMMAR if (m := entry[1].fullmatch(sentence))]
+    if len(fitting) != 1:
+        return Verdict("", tuple(entry[0] for entry, _ in fitting))
+    (template, _, kinds, truth_of), match = fitting[0]
+    truth = truth_of(reading)
+    if truth is None:
+        return Verdict(template, ("holds",))
+    return Verdict(
+        template, tuple(slot for slot in kinds if not agrees(kinds[slot], match[slot], truth[slot]))
+    )
+
+
+def agrees(kind: Kind, text: str, truth: object) -> bool:
+    try:
+        said = kind.read(text)
+    except AssertionError:  # grammar: "two note", "a eighth"
+        return False
+    return said in truth if isinstance(truth, set) else said == truth
