@@ -55,10 +55,11 @@ def interval_between(one: Note, other: Note) -> str:
     """As music21 calls it; what has no everyday name is counted in semitones."""
     pitches = [pitch.Pitch(full_name(note).replace("b", "-")) for note in (one, other)]
     pitches.sort(key=lambda p: (p.midi, p.diatonicNoteNum))
-    name = interval.Interval(*pitches).niceName.lower().replace("double-octave", "fifteenth")
+    found = interval.Interval(*pitches)
+    name = found.niceName.lower().replace("double-octave", "fifteenth")
     if name in ("octave", "unison", "fifteenth"):
         name = f"perfect {name}"
-    wide = abs(one.midi - other.midi) > 24  # beyond two octaves nobody names them
+    wide = found.generic.undirected > 15  # beyond two octaves nobody names them
     if not wide and re.fullmatch(r"(perfect|major|minor|augmented|diminished) [a-z]+", name):
         return name
     return f"interval of {abs(one.midi - other.midi)} semitones"
