@@ -127,18 +127,21 @@ def start(env: Mapping[str, str] = os.environ) -> str | None:
     """
     if not several(env):
         return None
-    arguments = _arguments(env)
+    arguments, patience = _arguments(env), _number(env, "NOTA_START_SECONDS", 300)
+    told = ", ".join(f"{name}={env[name]}" for name in PLAIN if name in env) or "scheduler"
+    # Before, because where nobody comes it is jax that ends this process, from C++.
+    waiting = f"waiting up to {patience} s for the other processes of this run ({told})"
+    print(waiting, file=sys.stderr, flush=True)
     try:
         jax.distributed.initialize(
             **arguments,
-            initialization_timeout=_number(env, "NOTA_START_SECONDS", 300),
+            initialization_timeout=patience,
             heartbeat_timeout_seconds=max(10, _number(env, "NOTA_SILENCE_SECONDS", 60)),
         )
     except (RuntimeError, ValueError, KeyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        told = ", ".join(f"{name}={env[name]}" for name in PLAIN if name in env)
         raise UserError(
-            f"the processes of this run did not find each other ({told or 'scheduler'}): {reason}"
+            f"the processes of this run did not find each other ({told}): {reason}"
         ) from None
     return f"process {jax.process_index()} of {jax.process_count()}"
 

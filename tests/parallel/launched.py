@@ -62,6 +62,10 @@ def finish(processes, timeout=140):
 
 
 def without_gloo(text):
-    """What a process said besides gloo's own lines, whose pieces its threads mix up."""
+    """What a process said besides that it waits for the others, and besides gloo's own lines.
+
+    Those come in pieces that its threads mix up.
+    """
+    text = re.sub(r"waiting up to \d+ s for the other processes of this run \(.*?\)", "", text)
     line = r"\[Gloo\] Rank |is connected to|peer ranks\. |Expected number of|connected peer ranks"
     return re.sub(rf"{line}|is : |\d+|\s", "", text)
