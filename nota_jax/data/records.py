@@ -26,7 +26,8 @@ class Page:
     """One picture and everything asked about it: one example of the dataset on disk.
 
     png: the encoded picture.  metadata: where the tune comes from and how it was drawn (region,
-    corpus, split, fonts, staff spacing, transposition, credits …; see data/build).
+    corpus, split, fonts, staff spacing, transposition, credits …; see data/build).  symbols: what
+    is drawn where, in the picture's pixels (`notation.engraving.boxes.unpack`); b"" if unknown.
     """
 
     id: str
@@ -34,3 +35,4 @@ class Page:
     png: bytes
     turns: tuple[Turn, ...]
     metadata: dict[str, object] = field(default_factory=dict)
+    symbols: bytes = b""

@@ -163,7 +163,8 @@ def pages(drawing: Drawing, plain: Picture, tinted: Picture, settings: Settings)
     ):
         if turns:
             metadata = _metadata(drawing, picture, text)
-            yield Page(f"{drawing.id}/{task}", task, picture.png, turns, metadata)
+            name = f"{drawing.id}/{task}"
+            yield Page(name, task, picture.png, turns, metadata, picture.symbols)
 
 
 def _metadata(drawing: Drawing, picture: Picture, text: str) -> dict[str, object]:

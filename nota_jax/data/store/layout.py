@@ -21,7 +21,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from nota_jax.data.records import TASKS, Page, Turn
 
 NAME = "nota"
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 INFO = "dataset_info.json"  # a folder with this file is a dataset
 PARTS = ("train", "validation", "test", "test_style")
 SPLITS = tuple(f"{task}_{part}" for task in TASKS for part in PARTS)
@@ -40,6 +40,7 @@ FEATURES = tfds.features.FeaturesDict(
         "turns": tfds.features.Sequence({name: tfds.features.Text() for name in TURN_TEXTS}),
         "staff_spacing": np.float32,
         "transposition": np.int32,
+        "symbols": tfds.features.Text(),  # bytes, see Page.symbols
         **{name: tfds.features.Text() for name in TEXTS},
     }
 )
@@ -57,6 +58,7 @@ def encode(page: Page) -> bytes:
             "task": page.task,
             "image": io.BytesIO(page.png),
             "turns": [dataclasses.asdict(turn) for turn in page.turns],
+            "symbols": page.symbols,
             **_NOTHING_KNOWN,
             **page.metadata,
         }
@@ -79,6 +81,7 @@ def decode(record: bytes) -> Page:
         task=texts("task")[0],
         png=feature["image"].bytes_list.value[0],
         turns=tuple(Turn(*row) for row in zip(*columns, strict=True)),
+        symbols=b"".join(feature["symbols"].bytes_list.value),  # none before version 1.1
         metadata={
             **{name: texts(name)[0] for name in TEXTS},
             "staff_spacing": feature["staff_spacing"].float_list.value[0],

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tensorflow_datasets.proto import tf_example_pb2
+
 from nota_jax.data.store import layout
 from tests.data.make_dataset import make_page
 
@@ -13,7 +15,15 @@ from tests.data.make_dataset import make_page
 def test_a_page_survives_its_record():
     page = make_page("extraction", 3)
     page.metadata.update(staff_spacing=4.75, transposition=-3, credits="Jack Campin; Mairéad")
+    page = dataclasses.replace(page, symbols=b"\x00\xff packed")
     assert layout.decode(layout.encode(page)) == page
+
+
+def test_a_record_of_before_symbols_is_read():
+    page = make_page("extraction", 3)
+    example = tf_example_pb2.Example.FromString(layout.encode(page))
+    del example.features.feature["symbols"]
+    assert layout.decode(example.SerializeToString()) == page
 
 
 def test_what_is_not_known_of_a_page_is_empty():
