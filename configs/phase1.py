@@ -17,4 +17,5 @@ def get_config(size: str = "tiny"):
     c.data.batch_size = 256
     c.trainable = common.CONNECTOR_ONLY
     c.optim.learning_rate, c.epochs = 2e-4, 10.0
-    return common.from_scratch(c, learning_rate=5e-4, data__batch_size=16, epochs=0.5)
+    c = common.from_scratch(c, learning_rate=5e-4, data__batch_size=16, epochs=0.5)
+    return common.from_parts(c, data__batch_size=8, epochs=1.0, optim__final=0.5)

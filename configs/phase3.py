@@ -21,4 +21,5 @@ def get_config(arg: str = "tiny"):
     c.data.batch_size = 128
     c.trainable = common.ALL_BUT_VISION if variant else common.EVERYTHING
     c.optim.learning_rate, c.epochs = 2e-5, 3.0
-    return common.from_scratch(c, learning_rate=3e-4, data__batch_size=48, epochs=0.25)
+    c = common.from_scratch(c, learning_rate=3e-4, data__batch_size=48, epochs=0.25)
+    return common.from_parts(c, data__batch_size=20, epochs=1.0)

@@ -27,13 +27,13 @@ from conversion import card, fill, from_hf, hf_config, names, tensors
 from nota_jax.checkpoint import fingerprints, slices
 from nota_jax.data.feed import tokenizer
 from nota_jax.data.feed.chat import CHAT_TEMPLATE, IMAGE, image_token_id
-from nota_jax.data.feed.images import IMAGE_MEAN, IMAGE_STD
 from nota_jax.data.feed.tokenizer import load_tokenizer, save_tokenizer
 from nota_jax.errors import UserError, exit_status
 from nota_jax.files import new_folder, write_json
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import param_shapes
 from nota_jax.params import n_bytes
+from nota_jax.pixels import IMAGE_MEAN, IMAGE_STD
 from nota_jax.units import human_bytes
 
 Say = Callable[[str], None]

@@ -34,6 +34,7 @@ from nota_jax.models import decode
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.notation.abc import reader
 from nota_jax.notation.engraving.layout import engrave
+from nota_jax.pixels import IMAGE_STD, normalize
 
 TEMPLATE = "mistral_instruct"
 QUESTION = "What is the key of this tune?"
@@ -132,7 +133,7 @@ def _cases(run: to_hf.Trained, tok: Any, pictures: Sequence[Path], question: str
     cases = []
     for name, png in _pngs(pictures):
         page = images.load(png, config.vision.image_size, run.image_mode, name=name)
-        cases.append(Case(name, png, images.normalize(page)[None], tokens, len(prefix)))
+        cases.append(Case(name, png, normalize(page)[None], tokens, len(prefix)))
     text = tok(f"[INST] {TEXT} [/INST]", add_special_tokens=False)["input_ids"]
     return [*cases, Case("text alone", None, None, np.array([[tok.bos_token_id, *text]]), 0)]
 
@@ -160,7 +161,7 @@ def _same_processor(
             page = images.pad(page, images.WHITE)
         found = processor(images=page, text=text, return_tensors="np")
         pixels = np.moveaxis(found["pixel_values"], 1, -1)
-        apart = np.abs(pixels - case.pixels) * np.asarray(images.IMAGE_STD)
+        apart = np.abs(pixels - case.pixels) * np.asarray(IMAGE_STD)
         same = found["input_ids"].tolist() == case.tokens.tolist()
         levels = float(apart.max() * 255)
         prompt = "the same" if same else "DIFFERENT"

@@ -64,7 +64,7 @@ def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bo
             outcome = run.train(prepared, say)
             params, interrupted = outcome.state.params, outcome.interrupted
             del outcome  # the optimizer's moments, whose room evaluation is planned without
-        if not interrupted:
+        if not interrupted and (mode == "evaluate" or config.eval.split):
             run.evaluate_run(prepared, params, say)
     return bool(interrupted)
 

@@ -13,13 +13,14 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 from transformers import PreTrainedTokenizerFast
 
@@ -37,7 +38,7 @@ from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel import memory, processes
 from nota_jax.parallel.mesh import batch_ways, layout, make_mesh, param_shardings, row_share
-from nota_jax.params import Tree, flatten, optax_mask
+from nota_jax.params import AIDS, Tree, flatten, optax_mask, unflatten, without_aids
 from nota_jax.training import loop, objectives
 from nota_jax.training.program import (
     fresh_params,
@@ -158,7 +159,8 @@ def prepare_tokenizer(config: ConfigDict, say: Say) -> PreTrainedTokenizerFast:
         return tok
     splits = [s for s in reader.split_sizes(config.data.dir) if s.endswith(TRAINING_SPLIT)]
     say(f"training a byte-level BPE of {config.vocab_size} entries on {', '.join(splits)}")
-    return tokenizer.train_bpe(reader.texts(config.data.dir, splits), config.vocab_size, own)
+    texts = reader.texts(config.data.dir, splits)
+    return tokenizer.train_bpe(texts, config.vocab_size, own, config.chunks)
 
 
 def starting_weights(run: Run, say: Say) -> loop.Load:
@@ -166,13 +168,43 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
     config = run.config
     if config.previous and Path(config.previous, "config.json").exists():
         say(f"weights: from phase {config.phase - 1}, {config.previous}")
-        return lambda to: steps.load_params(config.previous, run.shapes, shardings=to)
+        return lambda to: {
+            **steps.load_params(config.previous, run.shapes, shardings=to),
+            **steps.load_parts(config.previous, rf"{AIDS}/.*"),
+        }
+    if config.parts:
+        return parts_weights(run, say)
     if config.init_from:
         return converted_weights(run, Path(config.init_from), say)
     missing = f" ({config.previous} has no run)" if config.previous else ""
     say(f"weights: random, seed {config.seed}{missing}")
 
     return partial(fresh_params, run.model.config, config.seed)
+
+
+def parts_weights(run: Run, say: Say) -> loop.Load:
+    """Weights of several runs, each of which trained a part; random where none did.
+
+    Raises:
+      UserError: a run that is not there, or has no such part of this model's shape.
+    """
+    for expression, folder in run.config.parts:
+        say(f"weights: {expression} from {folder}")
+
+    def load(to: Mapping[str, NamedSharding]) -> Tree:
+        whole = flatten(fresh_params(run.model.config, run.config.seed, to))
+        for expression, folder in run.config.parts:
+            found = flatten(steps.load_parts(folder, expression, shardings=to))
+            own = without_aids(found)
+            if not found or any(p not in whole or whole[p].shape != own[p].shape for p in own):
+                raise UserError(
+                    f"config.parts: {folder} has no {expression} of this model's shapes; train it "
+                    "with the same config.model, or leave it out"
+                )
+            whole |= found
+        return unflatten(whole)
+
+    return load
 
 
 def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
@@ -205,12 +237,13 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
         say(layout(mesh))
     share, n_shares = row_share(mesh)
     d = config.data
+    image_tokens = architecture.num_image_tokens if d.pictures else 0
     make = partial(
         pipeline.Pipeline,
         d.dir,
         [f"{task}_{TRAINING_SPLIT}" for task in d.tasks],
         run.tokenizer,
-        pipeline_config(config, architecture.num_image_tokens, batch_ways(mesh) * d.accumulation),
+        pipeline_config(config, image_tokens, batch_ways(mesh) * d.accumulation),
         process_index=share,
         process_count=n_shares,
         seed=config.seed,

@@ -7,6 +7,7 @@ import types
 import weakref
 
 import pytest
+from ml_collections import ConfigDict
 
 from configs import common, phase1, phase2, phase3
 from nota_jax import main, run
@@ -40,7 +41,7 @@ def test_a_key_in_the_wrong_place_is_answered_with_its_place():
 
 
 def test_an_unknown_size_names_the_sizes():
-    assert "choose one of tiny, mini, 7b" in error_of("--config=configs/phase2.py:8b")
+    assert "choose one of tiny, small, mini, 7b" in error_of("--config=configs/phase2.py:8b")
 
 
 def test_a_missing_configuration_file_names_those_that_are_there():
@@ -113,5 +114,6 @@ def test_the_optimizer_is_let_go_before_the_evaluation(monkeypatch):
     monkeypatch.setattr(
         run, "evaluate_run", lambda prepared, params, say: seen.append((params, alive()))
     )
-    assert not main.run_mode(None, "train", {})
+    config = ConfigDict({"eval": {"split": "test"}})
+    assert not main.run_mode(config, "train", {})
     assert seen == [("parameters", None)]

@@ -23,10 +23,10 @@ from ml_collections import ConfigDict
 
 from nota_jax import tables
 from nota_jax.bench.ours import set_up
-from nota_jax.data.feed.images import normalize
 from nota_jax.errors import UserError, exit_status
 from nota_jax.parallel.mesh import place_batch
 from nota_jax.params import split_tree
+from nota_jax.pixels import normalize
 from nota_jax.training import program
 from nota_jax.training import state as states
 from nota_jax.training.step import sums_and_grads

@@ -14,11 +14,11 @@ from ml_collections import ConfigDict
 from nota_jax.bench.records import Arrays, Asked, Records, records_of
 from nota_jax.bench.sides import Side, work_of
 from nota_jax.checkpoint import steps
-from nota_jax.data.feed.images import normalize
 from nota_jax.models import decode
 from nota_jax.models.flops import traced_flops
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel.mesh import batch_ways, make_mesh, place_batch
+from nota_jax.pixels import normalize
 from nota_jax.training import program
 from nota_jax.training import state as states
 

@@ -85,6 +85,7 @@ def random_records(config: ConfigDict, n_image: int, multiple: int) -> Records:
     sizes = rng.integers(max(6, room // 2), room + 1, n_rows * per_row)
     plan = rows.RowPlan(
         prefix=prefix, tokens=rng.integers(first, vocab, sizes.sum(), np.int32),
+        char_starts=np.zeros(sizes.sum(), np.int16),
         turn_starts=np.cumsum([0, *sizes]), prompt_lengths=(sizes * 2 // 3).astype(np.int32),
         turn_pages=np.repeat(np.arange(n_rows), per_row), turn_numbers=np.arange(len(sizes)),
         row_starts=np.arange(0, len(sizes) + 1, per_row), dropped={},

@@ -20,10 +20,10 @@ import numpy as np
 
 from nota_jax.bench.records import Arrays, Asked
 from nota_jax.bench.sides import Side, work_of
-from nota_jax.data.feed.images import normalize
 from nota_jax.errors import UserError
 from nota_jax.models.attention import turn_mask
 from nota_jax.params import flatten
+from nota_jax.pixels import normalize
 from nota_jax.training import program
 from nota_jax.training.optimizer import schedule
 

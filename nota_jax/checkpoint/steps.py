@@ -19,6 +19,7 @@ leaves nothing that looks like a checkpoint.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -227,10 +228,39 @@ def load_params(
     # Before anything large is read, or placed where only the right shapes fit.
     problem = f"the parameters in {run_dir} are not this model's"
     require_shapes(as_shapes(found), shapes, problem)
+    whole = _load(run_dir, step, marks, trained, shardings)
+    return unflatten({path: x for path, x in whole.items() if path in found})
+
+
+def load_parts(
+    run_dir: str | Path,
+    expression: str,
+    *,
+    shardings: Mapping[str, Sharding] | None = None,
+) -> dict[str, Any]:
+    """Those of a run's newest parameters, aids too, whose whole path matches; {} where none does.
+
+    shardings: by path; None gives numpy arrays.
+    """
+    step, marks, trained = contents(run_dir)
+    if not any(re.fullmatch(expression, path) for path in marks | trained):
+        return {}
+    whole = _load(run_dir, step, marks, trained, shardings)
+    return unflatten({path: x for path, x in whole.items() if re.fullmatch(expression, path)})
+
+
+def _load(
+    run_dir: str | Path,
+    step: int | None,
+    marks: Fingerprint,
+    trained: Mapping[str, Mapping[str, Any]],
+    shardings: Mapping[str, Sharding] | None,
+) -> dict[str, Any]:
+    """All parameters of a run by path."""
     params, _ = bases.load_base(run_dir, as_shapes(marks), shardings)
     if trained:
         template = bases.template(trained, shardings)
         items = ocp.args.Composite(params=ocp.args.StandardRestore(template))
         with Checkpoints(run_dir, read_only=True) as checkpoints:
             params = join_trees(params, checkpoints.manager.restore(step, args=items)["params"])
-    return unflatten({path: x for path, x in flatten(params).items() if path in found})
+    return flatten(params)

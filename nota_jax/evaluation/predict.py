@@ -32,7 +32,6 @@ from transformers import PreTrainedTokenizerFast
 from nota_jax.checkpoint import fingerprints
 from nota_jax.data.feed import chat
 from nota_jax.data.feed.evaluation import EvalPage, eval_questions
-from nota_jax.data.feed.images import normalize
 from nota_jax.data.records import Turn
 from nota_jax.evaluation.metrics import FIELDS, Prediction
 from nota_jax.files import write_atomic
@@ -40,6 +39,7 @@ from nota_jax.models import decode
 from nota_jax.models.notagpt import NotaGPT
 from nota_jax.parallel import processes
 from nota_jax.parallel.mesh import batch_ways, place_whole
+from nota_jax.pixels import normalize
 
 SHORT_ANSWER = 96  # tokens: what a header field is cut at
 

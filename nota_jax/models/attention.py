@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from nota_jax.errors import UserError
 from nota_jax.models import attention_kernels as kernels
+from nota_jax.models.attention_mixed import mixed
 
 IMPLEMENTATIONS = ("auto", "reference", "blocked", "cudnn", "splash")
 BLOCK = 128  # queries per block, one TPU lane width; at most MAX_BLOCKS, to bound compilation
@@ -29,6 +30,7 @@ def attention(
     mask: jax.Array | None = None,
     impl: str = "auto",
     platform: str = "",
+    operands: str = "",
 ) -> jax.Array:
     """Scaled dot-product attention with grouped queries; softmax in float32.
 
@@ -46,7 +48,7 @@ def attention(
         the kernel where the platform, the dtype and the shapes suit it
         (`attention_kernels.best`), and "blocked" or, where everything sees everything,
         "reference" elsewhere.
-      platform: what this is compiled for, see `NotaGPTConfig.platform`.
+      platform, operands: see `NotaGPTConfig`; kernels have their own operands.
 
     Returns:
       [B, T, H, D] in q's dtype.
@@ -66,14 +68,18 @@ def attention(
         if (why := kernels.why_not_splash(q, k)) is not None:
             raise UserError(f"attention 'splash' does not work here: {why}; take 'auto'")
         return kernels.splash(q, k, v, mask, interpret=kernels.compiled_for(platform) != "tpu")
-    return _blocked(q, k, v, mask) if impl == "blocked" and by_turns else _reference(q, k, v, mask)
+    blocked = impl == "blocked" and by_turns
+    return (_blocked if blocked else _reference)(q, k, v, mask, operands)
 
 
-def _reference(q, k, v, mask):
-    return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="xla")
+def _reference(q, k, v, mask, operands):
+    if operands in ("", q.dtype):
+        return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="xla")
+    k, v = (jnp.repeat(x, q.shape[2] // k.shape[2], axis=2) for x in (k, v))
+    return mixed(q, k, v, mask, operands)
 
 
-def _blocked(q, k, v, mask):
+def _blocked(q, k, v, mask, operands):
     """Causal attention at 9/16 of the square's work with 8 blocks.
 
     On 2 CPU cores (B 8, T 576, H 4, D 64) forward took 71 ms of processor time instead of 126,
@@ -82,7 +88,9 @@ def _blocked(q, k, v, mask):
     length = q.shape[1]
     block = max(BLOCK, -(-length // MAX_BLOCKS))
     parts = [
-        _reference(q[:, start:stop], k[:, :stop], v[:, :stop], mask[:, :, start:stop, :stop])
+        _reference(
+            q[:, start:stop], k[:, :stop], v[:, :stop], mask[:, :, start:stop, :stop], operands
+        )
         for start in range(0, length, block)
         for stop in [min(start + block, length)]
     ]

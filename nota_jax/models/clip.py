@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from nota_jax.models import ink
 from nota_jax.models.attention import attention
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.layers import keep_rows, linear, matmul, scan_layers
@@ -28,7 +29,9 @@ def activation(name: str):
 
 
 class VisionTower(nn.Module):
-    """Pixels [B, S, S, 3], normalised → patch features [B, (S / patch)², D], CLS left out.
+    """Pixels [B, S, S, 3], normalised → patch features [B, N, D], CLS left out.
+
+    N is (S / patch)², or `most_patches` of them (`models.ink`).
 
     Layers behind the feature layer and `post_layernorm` hold parameters, so that a checkpoint
     goes in and out whole, and are never computed.
@@ -63,7 +66,8 @@ class Embeddings(nn.Module):
         class_embedding = self.param(
             "class_embedding", nn.initializers.normal(width**-0.5), (width,), dtypes["param_dtype"]
         )
-        patches = PatchEmbedding(self.config, name="patch_embedding")(pixels)
+        chosen = None if vision.patches == "all" else ink.choose(pixels, vision)
+        patches = PatchEmbedding(self.config, name="patch_embedding")(pixels, chosen)
         # Parameters are cast behind the broadcast, so that gradients are summed in float32.
         cls = jnp.broadcast_to(class_embedding, (len(pixels), 1, width)).astype(patches.dtype)
         x = jnp.concatenate([cls, patches], axis=1)
@@ -71,11 +75,16 @@ class Embeddings(nn.Module):
             vision.num_patches + 1, width, embedding_init=_plane_waves, name="position_embedding",
             param_dtype=dtypes["param_dtype"],
         )  # fmt: skip
-        return (x + positions(jnp.arange(vision.num_patches + 1))).astype(x.dtype)
+        place = jnp.arange(vision.num_patches + 1)
+        if chosen is not None:
+            place = jnp.pad(chosen + 1, ((0, 0), (1, 0)))
+        return (x + positions(place)).astype(x.dtype)
 
 
 class PatchEmbedding(nn.Module):
-    """Pixels [B, S, S, C] → [B, (S / p)², D]: CLIP's convolution whose stride is its kernel.
+    """Pixels [B, S, S, C] → [B, N, D]: CLIP's convolution whose stride is its kernel.
+
+    chosen: int [B, N], the patches that are wanted, to which paper is zero; None for all, as is.
 
     The kernel [p, p, C, D] is that of the convolution; since patches do not overlap, it is one
     matrix product over cut-out patches.
@@ -84,7 +93,7 @@ class PatchEmbedding(nn.Module):
     config: NotaGPTConfig
 
     @nn.compact
-    def __call__(self, pixels: jax.Array) -> jax.Array:
+    def __call__(self, pixels: jax.Array, chosen: jax.Array | None = None) -> jax.Array:
         vision, dtypes = self.config.vision, self.config.dtypes
         patch, (batch, side, _, channels) = vision.patch_size, pixels.shape
         kernel = self.param(
@@ -92,11 +101,16 @@ class PatchEmbedding(nn.Module):
             dtypes["param_dtype"],
         )  # fmt: skip
         n = side // patch
+        if chosen is not None:
+            pixels = pixels - ink.paper(pixels.dtype)
         # Runs of whole lines of a patch, so that cutting moves as few and as long pieces as it can.
         cut = pixels.reshape(batch * n, patch, n, patch * channels).swapaxes(1, 2)
         kernel, cut = kernel.reshape(-1, vision.hidden_size), cut.reshape(batch, n * n, -1)
-        # On a CPU, JAX's own gradient is the faster one for a kernel with so many rows.
-        return cut @ kernel if kernel.dtype == cut.dtype else matmul(cut, kernel)
+        if chosen is not None:
+            cut = jnp.take_along_axis(cut, chosen[..., None], axis=1)
+        if self.config.operands or kernel.dtype != cut.dtype:
+            return matmul(cut, kernel, None, self.config.operands)
+        return cut @ kernel  # on a CPU JAX's own gradient is faster for a kernel of so many rows
 
 
 def _contrast_init(rng: jax.Array, shape: tuple[int, ...], dtype) -> jax.Array:
@@ -169,7 +183,9 @@ class SelfAttention(nn.Module):
         q, k, v = (
             dense(name)(x).reshape(*x.shape[:2], *heads) for name in ("q_proj", "k_proj", "v_proj")
         )
-        out = attention(q, k, v, impl=self.config.attention, platform=self.config.platform)
+        out = attention(q, k, v, impl=self.config.attention, platform=self.config.platform,
+            operands=self.config.operands,
+        )  # fmt: skip
         return dense("out_proj")(out.reshape(x.shape))
 
 

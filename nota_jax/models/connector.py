@@ -76,6 +76,7 @@ class ResamplerLayer(nn.Module):
         out = attention(
             split(dense("q_proj")(y)), split(dense("k_proj")(seen)), split(dense("v_proj")(seen)),
             impl=self.config.attention, platform=self.config.platform,
+            operands=self.config.operands,
         )  # fmt: skip
         x = x + dense("out_proj")(out.reshape(x.shape))
         y = nn.LayerNorm(name="layer_norm2", **dtypes)(x)

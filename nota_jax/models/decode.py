@@ -193,7 +193,7 @@ def _prefill(model, params, pixels, prefix, turns, lengths, n_free):
     features = model.apply({"params": params}, pixels, method="encode_images")
     hidden, kv = model.apply(
         {"params": params}, row(prefix, turns), row(0, ids), row(jnp.arange(n_prefix), positions),
-        features, keep_kv=True, method="hidden",
+        features, keep="kv", method="hidden",
     )  # fmt: skip
     turns_hidden = hidden[:, n_prefix:].reshape(batch, n_questions, n_turn, -1)
     last = jnp.maximum(lengths - 1, 0)[..., None, None]

@@ -36,7 +36,7 @@ def forward_flops(config, length: int) -> Forward:
     length × length square, which is what the reference implementation computes.
     """
     v, c, t = config.vision, config.connector, config.text
-    d, patches = v.hidden_size, v.num_patches
+    d, patches = v.hidden_size, v.num_features
     tokens = patches + 1  # CLS
     per_layer = 2 * tokens * (4 * d**2 + 2 * d * v.intermediate_size) + 4 * tokens**2 * d
     # The layers behind the feature layer are never computed (hidden_states[-2]).
@@ -75,7 +75,7 @@ def step_flops(config, rows: int, length: int, trains: Mapping[str, bool]) -> fl
 def _resampler_flops(config) -> float:
     """Of `models.connector.Resampler` and the two linear maps around it."""
     c, w = config.connector, config.text.hidden_size
-    patches, queries = config.vision.num_patches, c.num_queries
+    patches, queries = config.vision.num_features, c.num_queries
     seen = patches + queries
     per_layer = 2 * w**2 * (2 * queries + 2 * seen + 8 * queries) + 4 * queries * seen * w
     maps = 2 * patches * config.vision.hidden_size * w + 2 * queries * w**2

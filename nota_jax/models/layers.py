@@ -110,7 +110,8 @@ class Linear(nn.Module):
         shape = (x.shape[-1], self.size)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, param_dtype)
         # Named for the remat policy, which does not look inside a custom gradient.
-        y = checkpoint_name(matmul(x.astype(dtype), kernel), "linear")
+        y = matmul(x.astype(dtype), kernel, None, self.config.operands)
+        y = checkpoint_name(y, "linear")
         if not self.use_bias:
             return y
         bias = self.param("bias", nn.initializers.zeros, (self.size,), param_dtype)
@@ -122,37 +123,43 @@ def linear(config: NotaGPTConfig, size: int, name: str, *, use_bias: bool = True
     return Linear(config, size, use_bias, name=name)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def matmul(x: jax.Array, kernel: jax.Array, dtype: str | None = None) -> jax.Array:
-    """x […, D] · kernel [D, E] → […, E], multiplied in x's dtype.
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def matmul(
+    x: jax.Array, kernel: jax.Array, dtype: str | None = None, operands: str = ""
+) -> jax.Array:
+    """x […, D] · kernel [D, E] → […, E].
 
     The kernel's gradient is xᵀ · dy, where JAX would compute (dyᵀ · x)ᵀ.  On a CPU the latter makes
     XLA fuse the backward pass of what follows into a strided transpose of dy: 15 % of a training
     step (B 8, T 576, width 256, 2 cores), and for the head 4 % of `tiny`'s.
 
-    dtype: of the sums and the result; None for x's.  The gradient is multiplied in x's dtype all
-      the same, as under PyTorch's autocast, and the kernel's comes in the kernel's dtype.
+    dtype: of the sums and the result; None for x's.
+    operands: what x, kernel and the result's gradient are multiplied in; "" for x's dtype, as under
+      PyTorch's autocast.  Gradients come in the dtypes of x and kernel.
     """
-    return _product(x, kernel.astype(x.dtype), dtype)
+    return _matmul_forward(x, kernel, dtype, operands)[0]
 
 
-def _product(x, kernel, dtype):
-    contracted = (((x.ndim - 1,), (0,)), ((), ()))
-    return jax.lax.dot_general(x, kernel, contracted, preferred_element_type=dtype or x.dtype)
+def _matmul_forward(x, kernel, dtype, operands):
+    # Kept as they were multiplied: cast again from the kernel, it would be gathered again under
+    # fsdp.
+    x_cast = x.astype(operands or x.dtype)
+    kernel_cast = kernel.astype(x_cast.dtype)
+    y = jax.lax.dot_general(
+        x_cast, kernel_cast, (((x.ndim - 1,), (0,)), ((), ())),
+        preferred_element_type=dtype or x.dtype,
+    )  # fmt: skip
+    return y, (x_cast, kernel_cast, jnp.empty(0, x.dtype), jnp.empty(0, kernel.dtype))
 
 
-def _matmul_forward(x, kernel, dtype):
-    # Kept as it was multiplied: cast again from the kernel, it would be gathered again under fsdp.
-    cast = kernel.astype(x.dtype)
-    return _product(x, cast, dtype), (x, cast, jnp.empty(0, kernel.dtype))
-
-
-def _matmul_backward(dtype, saved, dy):
-    del dtype
-    x, cast, like_kernel = saved
+def _matmul_backward(dtype, operands, saved, dy):
+    del dtype, operands
+    x, kernel, like_x, like_kernel = saved
     rows, last = tuple(range(x.ndim - 1)), (x.ndim - 1,)
     dy = dy.astype(x.dtype)
-    dx = jax.lax.dot_general(dy, cast, ((last, (1,)), ((), ())))
+    dx = jax.lax.dot_general(
+        dy, kernel, ((last, (1,)), ((), ())), preferred_element_type=like_x.dtype
+    )
     kernel_gradient = jax.lax.dot_general(
         x, dy, ((rows, rows), ((), ())), preferred_element_type=like_kernel.dtype
     )

@@ -80,10 +80,10 @@ def rotate(x: jax.Array, rotary: tuple[jax.Array, jax.Array]) -> jax.Array:
 class StepWeights(NamedTuple):
     """What a decoding step reads: `language_model` but for its stack, and the layers one by one.
 
-    Matrices are in the compute dtype and sharded by columns, or by rows where the one before them
-    was by columns, over all devices of a `data` group: they stay there, and the few activations of
-    a step travel.  Under fsdp's own sharding, made for many rows, each token would cost a sum over
-    the devices for each matrix, or a gathering of all weights.
+    Matrices are in the dtype they are multiplied in, and sharded by columns, or by rows where the
+    one before them was by columns, over all devices of a `data` group: they stay there, and the few
+    activations of a step travel.  Under fsdp's own sharding, made for many rows, each token would
+    cost a sum over the devices for each matrix, or a gathering of all weights.
     """
 
     shared: dict
@@ -103,7 +103,8 @@ def step_weights(config: NotaGPTConfig, params: dict) -> StepWeights:
             return leaf
         by_rows = owner in ("o_proj", "down_proj")
         last = (WEIGHT_AXES, None) if by_rows else (None, WEIGHT_AXES)
-        return constrain(leaf.astype(config.dtype), *[None] * (leaf.ndim - 2), *last)
+        cast = leaf.astype(config.operands or config.dtype)
+        return constrain(cast, *[None] * (leaf.ndim - 2), *last)
 
     placed = jax.tree_util.tree_map_with_path(place, params)
     stack = placed["model"]["layers"]
@@ -145,7 +146,7 @@ def step(
     x = model.apply({"params": weights.shared}, tokens, method="embed")
     appended = []
     for layer, cache in zip(weights.layers, caches, strict=True):
-        x, cache = Layer(config, keep_kv=True).apply({"params": layer}, x, scope, cache)
+        x, cache = Layer(config, keep="kv").apply({"params": layer}, x, scope, cache)
         appended.append(cache)
     x = RMSNorm(config).apply({"params": weights.shared["model"]["norm"]}, x)
     return step_logits(config, weights, x), appended
@@ -186,19 +187,19 @@ class CausalLM(nn.Module):
     def embed(self, tokens: jax.Array) -> jax.Array:
         return self.model.embed(tokens)
 
-    def __call__(self, x: jax.Array, turn_ids: jax.Array, positions: jax.Array, keep_kv=False):
+    def __call__(self, x: jax.Array, turn_ids: jax.Array, positions: jax.Array, keep: str = ""):
         text = self.config.text
         scope = Scope(
             rotary_angles(positions, text.head_dim, text.rope_theta), positions, turn_ids,
             mask=turn_mask(turn_ids, positions, text.sliding_window),
         )  # fmt: skip
-        return self.model(x, scope, keep_kv)
+        return self.model(x, scope, keep)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """[…, D] → float32 […, V]."""
         tied = self.config.text.tie_word_embeddings
         kernel = self.model.embed_tokens.embedding.T if tied else self.lm_head()
-        return matmul(hidden, kernel, "float32")
+        return matmul(hidden, kernel, "float32", self.config.operands)
 
 
 class Head(nn.Module):
@@ -216,7 +217,7 @@ class Head(nn.Module):
 
 
 class Decoder(nn.Module):
-    """x [B, T, D] through all layers and the final norm; with `keep_kv` also what to cache."""
+    """x [B, T, D] through all layers and the final norm; with `keep` also what it names."""
 
     config: NotaGPTConfig
 
@@ -233,32 +234,33 @@ class Decoder(nn.Module):
         return jnp.take(self.embed_tokens.embedding, tokens, axis=0).astype(self.config.dtype)
 
     @nn.compact
-    def __call__(self, x: jax.Array, scope: Scope, keep_kv: bool):
+    def __call__(self, x: jax.Array, scope: Scope, keep: str):
         layers = scan_layers(Layer, self.config, self.config.text.num_hidden_layers)
-        x, kv = layers(self.config, keep_kv, name="layers")(x, scope)
+        x, kept = layers(self.config, keep, name="layers")(x, scope)
         x = RMSNorm(self.config, name="norm")(x)
-        return (x, kv) if keep_kv else x
+        return (x, kept) if keep else x
 
 
 class Layer(nn.Module):
-    """Pre-norm layer: x [B, T, D] → ([B, T, D], what `keep_kv` keeps).
+    """Pre-norm layer: x [B, T, D] → ([B, T, D], what is kept).
 
-    Kept are the tokens' rotated (k, v), or the `Cache` with them appended.
+    keep: "kv" keeps the tokens' rotated (k, v), or in a decoding step the `Cache` with them
+      appended; "qk" their rotated (q, k); "" nothing.
     """
 
     config: NotaGPTConfig
-    keep_kv: bool
+    keep: str
 
     @nn.compact
     def __call__(self, x: jax.Array, scope: Scope, cache: Cache | None = None):
         in_step = cache is not None
         x = constrain(x, "data") if in_step else keep_rows(x)
         y = RMSNorm(self.config, name="input_layernorm")(x)
-        y, kept = SelfAttention(self.config, name="self_attn")(y, scope, cache)
+        y, (qk, kv) = SelfAttention(self.config, name="self_attn")(y, scope, cache)
         x = constrain(x + y, "data") if in_step else x + y
         y = RMSNorm(self.config, name="post_attention_layernorm")(x)
         x = x + MLP(self.config, name="mlp")(y)
-        return x, kept if self.keep_kv else None
+        return x, {"": None, "qk": qk, "kv": kv}[self.keep]
 
 
 class SelfAttention(nn.Module):
@@ -280,7 +282,7 @@ class SelfAttention(nn.Module):
             out = attention(
                 q, k, v, turn_ids=scope.turn_ids, positions=scope.positions,
                 sliding_window=text.sliding_window, mask=scope.mask, impl=self.config.attention,
-                platform=self.config.platform,
+                platform=self.config.platform, operands=self.config.operands,
             )  # fmt: skip
             kept = k, v
         else:
@@ -291,7 +293,8 @@ class SelfAttention(nn.Module):
         out = out.reshape(*x.shape[:2], -1)
         if cache is not None:
             out = _to_columns(out)
-        return linear(self.config, text.hidden_size, "o_proj", use_bias=False)(out), kept
+        out = linear(self.config, text.hidden_size, "o_proj", use_bias=False)(out)
+        return out, ((q, k), kept)
 
 
 class MLP(nn.Module):

@@ -41,7 +41,15 @@ class NotaGPT(nn.Module):
 
     def encode_images(self, pixels: jax.Array) -> jax.Array:
         """Normalised pixels [B, S, S, 3] → image features [B, N, D] in the decoder's width."""
-        return self.multi_modal_projector(self.vision_tower(pixels.astype(self.config.dtype)))
+        return self.project(self.see(pixels))
+
+    def see(self, pixels: jax.Array) -> jax.Array:
+        """Normalised pixels [B, S, S, 3] → the tower's features [B, N, Dv]."""
+        return self.vision_tower(pixels.astype(self.config.dtype))
+
+    def project(self, features: jax.Array) -> jax.Array:
+        """The tower's features → image features [B, N, D] in the decoder's width."""
+        return self.multi_modal_projector(features)
 
     def hidden(
         self,
@@ -49,7 +57,7 @@ class NotaGPT(nn.Module):
         turn_ids: jax.Array,
         positions: jax.Array,
         image_features: jax.Array,
-        keep_kv: bool = False,
+        keep: str = "",
     ):
         """The decoder's last hidden state [B, T, D], behind the final norm.
 
@@ -57,11 +65,12 @@ class NotaGPT(nn.Module):
           tokens, turn_ids, positions: int [B, T]; see `attention` for the turns.  A row holds
             either all N image tokens of its image, in one run or several, or none.
           image_features: [B, N, D] from `encode_images`.
-          keep_kv: also return the rotated keys and the values, each [L, B, T, K, head_dim].
+          keep: "kv" returns also the rotated keys and the values, each [L, B, T, K, head_dim];
+            "qk" the rotated queries, [L, B, T, H, head_dim], and keys.
         """
         x = keep_rows(self.language_model.embed(tokens))
         x = place_images(x, keep_rows(image_features), tokens == self.config.image_token_id)
-        return self.language_model(x, turn_ids, positions, keep_kv)
+        return self.language_model(x, turn_ids, positions, keep)
 
     def logits(self, hidden: jax.Array) -> jax.Array:
         """Hidden states […, D] → float32 […, V]."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -15,6 +17,7 @@ def chunked_cross_entropy(
     weights: jax.Array,
     *,
     chunk: int = 256,
+    operands: str = "",
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Summed cross-entropy of the next token, computed `chunk` positions at a time.
 
@@ -29,6 +32,7 @@ def chunked_cross_entropy(
       targets: int [B, T], the token to predict at each position; read only where supervised.
       weights: float [B, T], 0 where a position is not supervised.
       chunk: positions per chunk; T need not be a multiple.
+      operands: as of `matmul`.
 
     Returns:
       fp32 scalars: the weighted sum of the cross-entropies, the sum of weights, and the summed
@@ -37,7 +41,7 @@ def chunked_cross_entropy(
     weights = weights.astype(jnp.float32)
     length = hidden.shape[1]
     if chunk >= length:  # nothing to save by making the logits twice
-        sum_loss, n_correct = _one_chunk(hidden, head_kernel, targets, weights)
+        sum_loss, n_correct = _one_chunk(hidden, head_kernel, targets, weights, operands)
         return sum_loss, jnp.sum(weights), n_correct
     padding, kernels = -length % chunk, copy_for_row_blocks(head_kernel)
 
@@ -48,7 +52,7 @@ def chunked_cross_entropy(
 
     @jax.checkpoint
     def one_chunk(hidden, targets, weights):
-        sums = jax.vmap(_one_chunk)(hidden, kernels, targets, weights)
+        sums = jax.vmap(partial(_one_chunk, operands=operands))(hidden, kernels, targets, weights)
         return jax.tree.map(jnp.sum, sums)
 
     def body(sums, xs):
@@ -60,9 +64,9 @@ def chunked_cross_entropy(
     return sum_loss, jnp.sum(weights), n_correct
 
 
-def _one_chunk(hidden, head_kernel, targets, weights) -> tuple[jax.Array, jax.Array]:
+def _one_chunk(hidden, head_kernel, targets, weights, operands) -> tuple[jax.Array, jax.Array]:
     """Summed loss and hits of hidden [B, t, D]."""
-    logits = matmul(hidden, head_kernel, "float32")
+    logits = matmul(hidden, head_kernel, "float32", operands)
     # Comparisons instead of a gather and an argmax: they stay local where the vocabulary is
     # sharded, and the maximum is the logsumexp's own.
     is_target = jnp.arange(logits.shape[-1]) == targets[..., None]

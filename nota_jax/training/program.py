@@ -124,7 +124,7 @@ def pipeline_config(
 
     threads: None for `config.data.threads`.
     """
-    d = config.data
+    d, objective = config.data, objectives.from_config(config)
     return PipelineConfig(
         n_image_tokens=n_image_tokens,
         image_size=config.model.vision.image_size,
@@ -138,6 +138,10 @@ def pipeline_config(
         shares=tuple(sorted(d.shares.items())),
         image_mode=d.image_mode,
         jitter=d.jitter,
+        corrupt=d.corrupt,
+        pictures=d.pictures,
+        extras=objective.extras,
+        patch=config.model.vision.patch_size,
         threads=d.threads if threads is None else threads,
     )
 
@@ -189,13 +193,17 @@ class Program:
         return self.objective.flops(self.model.config, batch, trained_parts(self.trainable))
 
     def complete(self, params: Tree) -> dict[str, Any]:
-        """The model's parameters with fresh aids, unless they have come along."""
+        """The model's parameters with the objective's aids: those that came along, fresh others."""
         key = jax.random.fold_in(jax.random.key(self.config.seed), 1)
-        if self.objective.aids is None or AIDS in params:
-            return dict(params)
+        own = {name: part for name, part in params.items() if name != AIDS}
+        if self.objective.aids is None:
+            return own
         where = {AIDS: unflatten(self.shardings)[AIDS]}
         init = partial(aids_of, self.objective, self.model.config)
-        return {**params, **jax.jit(init, out_shardings=where)(key)}
+        aids = flatten(jax.jit(init, out_shardings=where)(key))
+        come = flatten({AIDS: params.get(AIDS, {})})
+        fits = {p: x for p, x in come.items() if p in aids and x.shape == aids[p].shape}
+        return {**own, **unflatten(aids | fits)}
 
     def abstract_batch(self, n_rows: int, length: int) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes, dtypes and places of what a batch brings to the devices."""

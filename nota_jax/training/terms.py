@@ -36,6 +36,7 @@ class Objective:
     flops: (architecture, arrays, whether anything trains in each part) → FLOPs of a step.
     aids: (architecture, key) → parameters that only this objective reads, as linear heads.  They
       are `params["aids"]` beside the model's own, obey the same tables, and no export has them.
+    extras: of `arrays`, those that the pipeline makes on request only (its `EXTRAS`).
     """
 
     sums: Callable[[nn.Module, Tree, Batch], Sums]
@@ -43,6 +44,7 @@ class Objective:
     arrays: Callable[[NotaGPTConfig, int, int], Mapping[str, jax.ShapeDtypeStruct]]
     flops: Callable[[NotaGPTConfig, Mapping[str, Any], Mapping[str, bool]], float]
     aids: Callable[[NotaGPTConfig, jax.Array], Tree] | None = None
+    extras: tuple[str, ...] = ()
 
     def loss(self, sums: Sums, weights: Mapping[str, jax.Array]) -> jax.Array:
         """Σ factor × sum / weight, over the terms that belong to the loss.

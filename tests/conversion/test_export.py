@@ -20,6 +20,7 @@ from nota_jax.errors import UserError
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel.mesh import make_mesh, param_shardings
 from nota_jax.params import resolve, split_tree
+from nota_jax.pixels import IMAGE_STD, normalize
 from nota_jax.training import state
 from nota_jax.training.optimizer import OptimizerConfig, make_optimizer
 from tests.conversion import hf_directories as hf
@@ -142,7 +143,7 @@ def test_the_processor_prepares_pictures_and_prompts_as_we_do(exported, tok):
         grey = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
         png = io.BytesIO()
         grey.save(png, "PNG")
-        page = images.normalize(images.load(png.getvalue(), config.vision.image_size))
+        page = normalize(images.load(png.getvalue(), config.vision.image_size))
         side = max(width, height)  # the model card says to do this: LLaVA's padding is grey
         square = Image.new("RGB", (side, side), "white")
         square.paste(grey, ((side - width) // 2, (side - height) // 2))
@@ -151,7 +152,7 @@ def test_the_processor_prepares_pictures_and_prompts_as_we_do(exported, tok):
         text = processor.apply_chat_template(messages, add_generation_prompt=True)
         found = processor(images=square, text=text, return_tensors="np")
         pixels = np.moveaxis(found["pixel_values"][0], 0, -1)
-        assert (np.abs(pixels - page) * np.array(images.IMAGE_STD)).max() <= 1 / 255
+        assert (np.abs(pixels - page) * np.array(IMAGE_STD)).max() <= 1 / 255
         assert found["input_ids"][0].tolist() == ours
 
 
@@ -163,9 +164,9 @@ def test_a_cropping_run_is_exported_with_a_cropping_processor(tmp_path, tok):
     wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8))
     png = io.BytesIO()
     wide.save(png, "PNG")
-    ours = images.normalize(images.load(png.getvalue(), 28, "center_crop"))
+    ours = normalize(images.load(png.getvalue(), 28, "center_crop"))
     theirs = processor(images=wide, text="<image>", return_tensors="np")["pixel_values"][0]
-    apart = np.abs(np.moveaxis(theirs, 0, -1) - ours) * np.array(images.IMAGE_STD)
+    apart = np.abs(np.moveaxis(theirs, 0, -1) - ours) * np.array(IMAGE_STD)
     assert apart.max() <= 1 / 255
 
 

@@ -125,3 +125,32 @@ def test_unknown_implementation_is_refused_with_the_choices():
     x = random(1, 2, 1, 4)
     with pytest.raises(UserError, match="'magic'; choose one of auto, reference"):
         attention(x, x, x, impl="magic")
+
+
+@pytest.mark.parametrize("operands, tolerance", [("float32", 1e-5), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize("by_turns", [True, False])
+def test_narrow_operands_change_result_and_gradients_by_their_rounding_alone(
+    operands, tolerance, by_turns
+):
+    shape = (2, 150, 4, 8)
+    q, k, v = (random(*shape, seed=seed) for seed in range(3))
+    where = {}
+    if by_turns:
+        ids = jnp.repeat(jnp.array([[0] * 90 + [1] * 30 + [2] * 25 + [-1] * 5]), 2, axis=0)
+        places = jnp.r_[jnp.arange(120), 90 + jnp.arange(25), jnp.zeros(5, int)][None]
+        where = {"turn_ids": ids, "positions": jnp.repeat(places, 2, axis=0)}
+        k, v = k[:, :, :2], v[:, :, :2]
+    used = jnp.ones(150) if not by_turns else jnp.arange(150) < 145
+
+    def made(operands):
+        def loss(q, k, v):
+            out = attention(q, k, v, operands=operands, **where)
+            return jnp.sum(jnp.sin(out) * used[:, None, None]), out
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(q, k, v)
+
+    (gradients, out), (wanted, exact) = made(operands), made("")
+    for found, want in zip((out, *gradients), (exact, *wanted), strict=True):
+        assert found.dtype == want.dtype
+        scale = np.abs(want[:, :145]).max()
+        np.testing.assert_allclose(found[:, :145], want[:, :145], atol=tolerance * scale)

@@ -41,7 +41,7 @@ def test_every_layer_and_the_logits_equal_transformers(variant):
         theirs = model(input_ids=torch.tensor(tokens)).logits
 
     assert len(states) == config.text.num_hidden_layers
-    apply = jax.jit(mistral.Layer(config, keep_kv=False).apply)
+    apply = jax.jit(mistral.Layer(config, keep="").apply)
     for i, (before, after) in enumerate(states):
         layer_params = jax.tree.map(lambda p: p[i], params["model"]["layers"])  # noqa: B023
         ours, _ = apply({"params": layer_params}, before.numpy(), scope(config, length))
@@ -62,7 +62,7 @@ def test_the_sliding_window_changes_the_result():
     outputs = []
     for window in (None, 6, 21):
         config = tiny(text={"sliding_window": window})
-        layer = mistral.Layer(config, keep_kv=False)
+        layer = mistral.Layer(config, keep="")
         params = jax.jit(layer.init)(jax.random.key(0), x, scope(config, 21))
         outputs.append(jax.jit(layer.apply)(params, x, scope(config, 21))[0])
     np.testing.assert_array_equal(outputs[0][:, :6], outputs[1][:, :6])

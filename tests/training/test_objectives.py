@@ -10,11 +10,11 @@ import pytest
 from configs import phase2
 from nota_jax.checkpoint.slices import Stored
 from nota_jax.checkpoint.steps import load_params
-from nota_jax.data.feed.images import normalize
 from nota_jax.errors import UserError
 from nota_jax.models.notagpt import NotaGPT
 from nota_jax.parallel.mesh import make_mesh
 from nota_jax.params import flatten
+from nota_jax.pixels import normalize
 from nota_jax.training import objectives, program
 from nota_jax.training.loop import TrainConfig, train
 from nota_jax.training.objectives import answers

@@ -15,7 +15,7 @@ searched for.  Source of the formats: LLaVA's `conversation.py` (`mistral_instru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -79,10 +79,14 @@ def template(name: str) -> Template:
 
 
 class EncodedTurn(NamedTuple):
-    """Token ids of one turn behind the image: `ids[:n_prompt]` is given, the rest supervised."""
+    """Token ids of one turn behind the image: `ids[:n_prompt]` is given, the rest supervised.
+
+    starts: the character of the answer at which each token begins, negative before it.
+    """
 
     ids: list[int]
     n_prompt: int
+    starts: list[int]
 
 
 def image_token_id(tok: PreTrainedTokenizerBase) -> int:
@@ -103,7 +107,7 @@ def encode_prefix(tok: PreTrainedTokenizerBase, name: str, n_image_tokens: int) 
     does it: spelling it in the text would change the token behind it in SentencePiece models.
     """
     image = image_token_id(tok)
-    ids = _encode(tok, [template(name).before_image + IMAGE])[0]
+    ids = tok(template(name).before_image + IMAGE, add_special_tokens=False)["input_ids"]
     if ids[-1] != image or image in ids[:-1]:
         raise UserError(f"the tokenizer {tok.name_or_path} does not keep {IMAGE} as one token")
     if tok.bos_token_id is None:
@@ -116,7 +120,7 @@ def encode_prompts(
 ) -> list[list[int]]:
     """Tokens between the image and the answer, for each question: what generation starts from."""
     written = template(name)
-    return _encode_behind_image(tok, [written.prompt(question) for question in questions])
+    return [ids for ids, _ in _encoded(tok, [written.prompt(question) for question in questions])]
 
 
 def encode_turns(
@@ -135,19 +139,20 @@ def encode_turns(
             raise UserError(f"a question or answer holds a special token: {text[:80]!r}")
     prompts = [written.prompt(question) for question in questions]
     distinct = list(dict.fromkeys(prompts))  # a handful of phrasings asks most questions
-    prompt_ids = dict(zip(distinct, _encode_behind_image(tok, distinct), strict=True))
+    prompt_ids = {p: ids for p, (ids, _) in zip(distinct, _encoded(tok, distinct), strict=True)}
     wholes = [
         prompt + written.reply(answer, eos) for prompt, answer in zip(prompts, answers, strict=True)
     ]
     turns = []
-    for prompt, ids in zip(prompts, _encode_behind_image(tok, wholes), strict=True):
+    for prompt, (ids, starts) in zip(prompts, _encoded(tok, wholes), strict=True):
         given = prompt_ids[prompt]
         if ids[: len(given)] != given:
             raise UserError(
                 f"the tokenizer {tok.name_or_path} merges the prompt's end with the answer after "
                 f"{prompt[-40:]!r}: it does not suit the template {name!r}"
             )
-        turns.append(EncodedTurn(ids, len(given)))
+        ahead = len(prompt) + len(written.before_answer)
+        turns.append(EncodedTurn(ids, len(given), [start - ahead for start in starts]))
     return turns
 
 
@@ -158,14 +163,18 @@ def decode_answer(tok: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     return str(tok.decode(list(ids[:end]), skip_special_tokens=False)).strip()
 
 
-def _encode(tok: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    return tok(texts, add_special_tokens=False)["input_ids"] if texts else []
-
-
-def _encode_behind_image(tok: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """Tokens of each text as it stands behind an image token.
+def _encoded(
+    tok: PreTrainedTokenizerBase, texts: list[str]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Tokens of each text as it stands behind an image token, and where in the text they begin.
 
     The image token is tokenised with it and dropped: several tokenizers treat the beginning of a
     text in their own way (SentencePiece puts a space there).
     """
-    return [ids[1:] for ids in _encode(tok, [IMAGE + text for text in texts])]
+    if not texts:
+        return
+    found = tok(
+        [IMAGE + text for text in texts], add_special_tokens=False, return_offsets_mapping=True
+    )
+    for ids, offsets in zip(found["input_ids"], found["offset_mapping"], strict=True):
+        yield ids[1:], [start - len(IMAGE) for start, _ in offsets[1:]]

@@ -1,4 +1,4 @@
-"""The image transform of CLIP and LLaVA: encoded picture → uint8 square → normalised floats.
+"""The image transform of CLIP and LLaVA: encoded picture → uint8 square.
 
 Resampling happens here on the host with Pillow, as in Hugging Face's `CLIPImageProcessorPil` and
 `LlavaImageProcessorPil`; pictures travel to the device as uint8 (a quarter of the bytes) and are
@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from nota_jax.errors import UserError
-
-# OpenAI CLIP's channel statistics, of values in 0 … 1.
-IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
-IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 
 MODES = ("pad", "center_crop")
 WHITE = (255, 255, 255)
@@ -95,11 +90,12 @@ def decode(png: bytes, *, background: tuple[int, int, int] = WHITE, name: str = 
     return image.convert("RGB")
 
 
-def normalize(images: Any) -> Any:
-    """uint8 [..., 3] → float32 [..., 3] with CLIP's statistics, for numpy and jax arrays alike."""
-    scale = np.float32(1 / 255) / np.asarray(IMAGE_STD, np.float32)
-    shift = np.asarray(IMAGE_MEAN, np.float32) / np.asarray(IMAGE_STD, np.float32)
-    return images.astype(np.float32) * scale - shift
+def placement(png: bytes, size: int, mode: str = "pad") -> tuple[float, float, float]:
+    """Where `load` puts a picture: the factor of its size, then pixels to the right and down."""
+    with Image.open(io.BytesIO(png)) as image:  # reads the header alone
+        width, height = image.size
+    scale = size / (max if mode == "pad" else min)(width, height)
+    return scale, (size - scale * width) / 2, (size - scale * height) / 2
 
 
 def shift(image: np.ndarray, down: int, right: int) -> np.ndarray:

@@ -29,7 +29,7 @@ from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
 from nota_jax.files import write_atomic
 
-_FORMAT = 1  # raise it when the plan's arrays or the packing change
+_FORMAT = 2  # raise it when the plan's arrays or the packing change
 _PAGES_AT_ONCE = 512
 
 
@@ -123,6 +123,7 @@ class _Turn(NamedTuple):
     subtask: str
     ids: np.ndarray
     n_prompt: int
+    starts: np.ndarray
 
 
 def _compute(pages: PageReader, tok: PreTrainedTokenizerFast, settings: RowSettings) -> RowPlan:
@@ -149,6 +150,7 @@ def _compute(pages: PageReader, tok: PreTrainedTokenizerFast, settings: RowSetti
     return RowPlan(
         prefix=np.asarray(prefix, np.int32),
         tokens=np.concatenate([turn.ids for turn in kept] or [np.zeros(0, np.int32)]),
+        char_starts=np.concatenate([turn.starts for turn in kept] or [np.zeros(0, np.int16)]),
         turn_starts=np.cumsum([0, *(len(turn.ids) for turn in kept)]),
         prompt_lengths=np.asarray([turn.n_prompt for turn in kept], np.int32),
         turn_pages=np.asarray([turn.page for turn in kept], np.int32),
@@ -171,8 +173,9 @@ def _tokenised(pages: PageReader, tok: PreTrainedTokenizerFast, template: str) -
                 [turn.question for _, _, turn in asked],
                 [turn.answer for _, _, turn in asked],
             )
-            for (page, number, turn), (ids, n_prompt) in zip(asked, encoded, strict=True):
-                yield _Turn(page, number, turn.subtask, np.asarray(ids, np.int32), n_prompt)
+            for (page, number, turn), (ids, n_prompt, starts) in zip(asked, encoded, strict=True):
+                arrays = np.asarray(ids, np.int32), n_prompt, np.asarray(starts, np.int16)
+                yield _Turn(page, number, turn.subtask, *arrays)
             progress.update(len(here))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ import grain
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from nota_jax.data.feed import images, lengths, packing, rows
+from nota_jax.data.feed import images, labels, lengths, packing, rows
+from nota_jax.data.records import Page
 from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
+from nota_jax.notation.engraving import boxes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,10 @@ class PipelineConfig(packing.RowSettings):
     length_multiple: each length shrinks to its longest row, rounded up to a multiple of this; 0
       leaves it as it is.
     jitter: pictures move by up to so many pixels each way, anew at every step.
+    corrupt: share of the answers' tokens that the model is shown another of the answer's instead
+      of, anew at every step; what it has to say stays as it is.
+    pictures: False for rows of text alone (`n_image_tokens` is 0 then).
+    extras: further arrays of a batch, of `EXTRAS`; patch: pixels of the patches that they tell of.
     threads: that read ahead (0 reads in the caller's); prefetch: batches that wait ready.
     """
 
@@ -44,8 +50,24 @@ class PipelineConfig(packing.RowSettings):
     row_multiple: int = 1
     length_multiple: int = 0
     jitter: int = 0
+    corrupt: float = 0.0
+    pictures: bool = True
+    extras: tuple[str, ...] = ()
+    patch: int = 14
     threads: int = 2
     prefetch: int = 2
+
+
+# Further arrays of a batch, empty, by (rows, length, picture's size, patch's size).
+EXTRAS: dict[str, Callable[[int, int, int, int], np.ndarray]] = {
+    # What lies in each patch (`labels.patches`).
+    "symbols": lambda b, _, size, patch: np.full(
+        (b, (size // patch) ** 2, labels.SLOTS, len(labels.FIELDS)), labels.NONE, np.int8
+    ),
+    # The patch of the symbol that the predicted token writes, and its `labels.ADDRESS`.
+    "look": lambda b, t, *_: np.full((b, t), labels.NONE, np.int16),
+    "address": lambda b, t, *_: np.full((b, t, len(labels.ADDRESS)), labels.NONE, np.int8),
+}
 
 
 class Pipeline:
@@ -125,17 +147,59 @@ class Pipeline:
         shifts = self._shifts(step, len(batch[1]))[self._process]
         size = self.config.image_size
         arrays = rows.empty_batch(len(chosen), length, self._pad_id)
-        arrays["images"] = np.empty((len(chosen), size, size, 3), np.uint8)
+        if self.config.pictures:
+            arrays["images"] = np.empty((len(chosen), size, size, 3), np.uint8)
+        for name in self.config.extras:
+            arrays[name] = EXTRAS[name](len(chosen), length, size, self.config.patch)
         ids = []
         for i, row in enumerate(chosen):
             turns = self.plan.turns(row)
             page = self.pages[int(self.plan.turn_pages[turns[0]])]
-            image = images.load(page.png, size, self.config.image_mode, name=page.id)
-            arrays["images"][i] = images.shift(image, *shifts[i])
-            rows.fill_row(self.plan, row, {name: a[i] for name, a in arrays.items()})
+            of_row = {name: a[i] for name, a in arrays.items()}
+            rows.fill_row(self.plan, row, of_row)
+            if self.config.pictures:
+                image = images.load(page.png, size, self.config.image_mode, name=page.id)
+                of_row["images"][:] = images.shift(image, *shifts[i])
+            if self.config.extras:
+                self._label(of_row, row, page, *shifts[i])
+            self._corrupt(of_row, step, self._process.start + i)
             numbers = self.plan.turn_numbers[turns.start : turns.stop]
             ids.append([f"{page.id}:{page.turns[number].subtask}" for number in numbers])
         return {**arrays, "ids": ids}
+
+    def _label(self, of_row: dict[str, np.ndarray], row: int, page: Page, down, right) -> None:
+        """Fills the extras of a row."""
+        size, patch = self.config.image_size, self.config.patch
+        scale, x, y = images.placement(page.png, size, self.config.image_mode)
+        symbols = boxes.moved(boxes.unpack(page.symbols), scale, x + right, y + down)
+        first, _, last = str(page.metadata["highlight"]).partition("-")
+        highlight = (int(first), int(last)) if last else None
+        told = labels.classes(symbols, highlight)
+        if "symbols" in of_row:
+            of_row["symbols"][:] = labels.patches(symbols, told, size, patch)
+        if "look" not in of_row and "address" not in of_row:
+            return
+        cell = labels.cells(symbols, size, patch)
+        address = labels.addresses(told, symbols, highlight)
+        for turn, answer, predicted in rows.answers(self.plan, row):
+            asked = page.turns[int(self.plan.turn_numbers[turn])]
+            written = labels.written(asked.answer, asked.subtask, symbols, int(first or 0))
+            found = labels.of_tokens(written, self.plan.char_starts[answer])
+            if "look" in of_row:
+                of_row["look"][predicted] = np.where(found >= 0, cell[found], labels.NONE)
+            if "address" in of_row:
+                of_row["address"][predicted] = np.where(
+                    found[:, None] >= 0, address[found], labels.NONE
+                )
+
+    def _corrupt(self, of_row: dict[str, np.ndarray], step: int, number: int) -> None:
+        """Shows other tokens in the answers' places; number: the row's in the global batch."""
+        if not self.config.corrupt:
+            return
+        rng = np.random.default_rng([_derived_seed(self.seed, 2), step, number])
+        shown = np.flatnonzero(of_row["weights"][:-1]) + 1
+        wrong = shown[rng.random(len(shown)) < self.config.corrupt]
+        of_row["tokens"][wrong] = of_row["tokens"][rng.permutation(shown)[: len(wrong)]]
 
     def _shifts(self, step: int, n: int) -> np.ndarray:
         """How far a global batch's pictures move, [n, 2] pixels: by seed and step alone."""
@@ -157,6 +221,7 @@ class Pipeline:
             "lengths": sorted(self.config.lengths),
             "seed": self.seed,
             "jitter": self.config.jitter,
+            "corrupt": self.config.corrupt,
         }
 
     def report(self) -> dict[str, Any]:
@@ -181,8 +246,8 @@ class BatchIterator(Iterator[dict[str, Any]]):
     """Batches from one position on; `get_state` is JSON and stands behind the last one taken.
 
     A batch holds images uint8 [B, S, S, 3]; tokens, turn_ids, positions, targets int32 [B, T];
-    weights float32 [B, T]; and on the host "ids", per row the "PAGE:SUBTASK" of each turn.  B is
-    this process's share.  See rows.py for what the arrays mean.
+    weights float32 [B, T]; what `extras` name; and on the host "ids", per row the "PAGE:SUBTASK" of
+    each turn.  B is this process's share.  See rows.py for what the arrays mean.
     """
 
     def __init__(self, batches: grain.DatasetIterator, identity: dict[str, Any]):

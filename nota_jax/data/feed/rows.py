@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ class RowPlan:
     prefix: int32 [P], tokens in front of every row's turns.
     tokens: int32, all turns' tokens; turn i has tokens[turn_starts[i] : turn_starts[i + 1]], of
       which the first prompt_lengths[i] are not supervised.
+    char_starts: int16, for each of `tokens` the character of the answer at which it begins.
     turn_pages: index of each turn's page; turn_numbers: its index in `page.turns`.
     row_starts: int64 [rows + 1]; row r has the turns row_starts[r] … row_starts[r + 1] − 1.
     dropped: subtask → turns that are longer than a row may be.
@@ -32,6 +34,7 @@ class RowPlan:
 
     prefix: np.ndarray
     tokens: np.ndarray
+    char_starts: np.ndarray
     turn_starts: np.ndarray
     prompt_lengths: np.ndarray
     turn_pages: np.ndarray
@@ -58,12 +61,27 @@ class RowPlan:
         """Digest of what the rows hold: the same data, tokenizer and settings give the same."""
         digest = hashlib.sha256()
         for field in dataclasses.fields(self):
-            if field.name != "dropped":
+            if field.name not in ("dropped", "char_starts"):
                 digest.update(np.ascontiguousarray(getattr(self, field.name)).tobytes())
         return digest.hexdigest()
 
     def turns(self, row: int) -> range:
         return range(int(self.row_starts[row]), int(self.row_starts[row + 1]))
+
+
+def answers(plan: RowPlan, row: int) -> Iterator[tuple[int, slice, slice]]:
+    """Of each turn of a row its answer, all that is supervised: (turn, where in the plan's flat
+    tokens it lies, at which positions of the row its tokens are predicted).
+
+    Position t predicts token t + 1.  Without a prompt (template "plain") the first token of an
+    answer is predicted from the last image token.
+    """
+    start = len(plan.prefix)
+    for turn in plan.turns(row):
+        first, end = int(plan.turn_starts[turn]), int(plan.turn_starts[turn + 1])
+        given = int(plan.prompt_lengths[turn])
+        yield turn, slice(first + given, end), slice(start + given - 1, start + end - first - 1)
+        start += end - first
 
 
 def fill_row(plan: RowPlan, row: int, out: dict[str, np.ndarray]) -> None:
@@ -79,16 +97,14 @@ def fill_row(plan: RowPlan, row: int, out: dict[str, np.ndarray]) -> None:
     out["positions"][:start] = np.arange(start)
     for number, turn in enumerate(plan.turns(row), 1):
         ids = plan.tokens[plan.turn_starts[turn] : plan.turn_starts[turn + 1]]
-        given, end = int(plan.prompt_lengths[turn]), start + len(ids)
+        end = start + len(ids)
         out["tokens"][start:end] = ids
         out["turn_ids"][start:end] = number
         out["positions"][start:end] = len(plan.prefix) + np.arange(len(ids))
-        # Position t predicts token t + 1.  Without a prompt (template "plain") the first answer
-        # token is predicted from the last image token: start is then the prefix's end.
-        first = start + given
-        out["targets"][first - 1 : end - 1] = ids[given:]
-        out["weights"][first - 1 : end - 1] = 1
         start = end
+    for _, answer, predicted in answers(plan, row):
+        out["targets"][predicted] = plan.tokens[answer]
+        out["weights"][predicted] = 1
 
 
 def empty_batch(rows: int, length: int, pad_id: int) -> dict[str, np.ndarray]:

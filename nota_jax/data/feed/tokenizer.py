@@ -32,29 +32,40 @@ FILES = ("tokenizer.json", "tokenizer.model")  # a folder with one of them holds
 VOCABULARY_MULTIPLE = 64
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
 
-CHUNKS = "|".join(
-    (
-        r" ?\[?[A-Za-z]:(?![|:])",  # header or inline field: K: [M: w:
-        r" ?(?:\[\||:*\|+[:\]]?|::)(?:[0-9][0-9,-]*)?",  # barline: | || |] [| |: :| |1 :|2
-        r" ?\p{L}*[^\W\d_a-gA-GxzZ]\p{L}*",  # a word: it has a letter that names no note
-        r" ?[_^=]*[A-Ga-gxzZ][,']*[0-9]*(?:/+[0-9]*)?-?",  # a note or rest
-        r" ?[({]+[2-9]?",  # slur, grace, tuplet
-        r" ?[0-9]+(?:/[0-9]+)?",  # number or fraction: 4/4
-        r"\n",
-        r" ?[^\s\p{L}0-9|]",  # any other sign
-        r"\s+",
+_NOTE = r" ?[_^=]*[A-Ga-gxzZ][,']*"
+_LENGTH = r"[0-9]*(?:/+[0-9]*)?"
+
+
+def _chunks(*of_a_note: str) -> str:
+    return "|".join(
+        (
+            r" ?\[?[A-Za-z]:(?![|:])",  # header or inline field: K: [M: w:
+            r" ?(?:\[\||:*\|+[:\]]?|::)(?:[0-9][0-9,-]*)?",  # barline: | || |] [| |: :| |1 :|2
+            r" ?\p{L}*[^\W\d_a-gA-GxzZ]\p{L}*",  # a word: it has a letter that names no note
+            *of_a_note,
+            r" ?[({]+[2-9]?",  # slur, grace, tuplet
+            r" ?[0-9]+(?:/[0-9]+)?",  # number or fraction: 4/4
+            r"\n",
+            r" ?[^\s\p{L}0-9|]",  # any other sign
+            r"\s+",
+        )
     )
-)
+
+
+# "notes": a note is one chunk; "fine": its pitch is one and its length another, so that a small
+# model has a few dozen symbols to learn instead of hundreds.
+CHUNKS = {"notes": _chunks(_NOTE + _LENGTH + "-?"), "fine": _chunks(_NOTE, r"/+[0-9]*")}
 
 
 def train_bpe(
-    texts: Iterable[str], vocab_size: int, out_dir: str | pathlib.Path
+    texts: Iterable[str], vocab_size: int, out_dir: str | pathlib.Path, chunks: str = "notes"
 ) -> PreTrainedTokenizerFast:
     """Trains a byte-level BPE and saves it as a Hugging Face fast tokenizer.
 
     Args:
       texts: questions and answers of the training split.
       vocab_size: entries at most, special tokens and the 256 bytes included.
+      chunks: which of `CHUNKS` merges stay within.
       out_dir: folder that gets tokenizer.json and tokenizer_config.json.
 
     Returns:
@@ -67,6 +78,8 @@ def train_bpe(
     if vocab_size < SMALLEST_VOCABULARY:
         raise UserError(f"vocab_size is {vocab_size}: a byte-level vocabulary has at least "
                         f"{SMALLEST_VOCABULARY} entries")  # fmt: skip
+    if chunks not in CHUNKS:
+        raise UserError(f"config.chunks is {chunks!r}; there is {', '.join(CHUNKS)}")
     texts = iter(texts)
     first = next(texts, None)
     if first is None:
@@ -74,7 +87,7 @@ def train_bpe(
     bpe = Tokenizer(models.BPE(unk_token=None))
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(CHUNKS), behavior="isolated"),
+            pre_tokenizers.Split(Regex(CHUNKS[chunks]), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

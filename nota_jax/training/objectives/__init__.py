@@ -7,10 +7,15 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from nota_jax.errors import UserError
-from nota_jax.training.objectives import answers
+from nota_jax.training.objectives import answers, reading, symbols, text
 from nota_jax.training.terms import Objective
 
-OBJECTIVES = {"answers": answers.objective}
+OBJECTIVES = {
+    "answers": answers.objective,
+    "reading": reading.objective,
+    "symbols": symbols.objective,
+    "text": text.objective,
+}
 
 
 def from_config(config: ConfigDict) -> Objective:

@@ -12,10 +12,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from nota_jax.data.feed import rows
-from nota_jax.data.feed.images import normalize
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.flops import step_flops
 from nota_jax.params import Tree
+from nota_jax.pixels import normalize
 from nota_jax.training.loss import chunked_cross_entropy
 from nota_jax.training.terms import Batch, Objective, Sums
 
@@ -47,8 +47,9 @@ def sums(model: nn.Module, params: Tree, batch: Batch, *, chunk: int) -> Sums:
         variables, batch["tokens"], batch["turn_ids"], batch["positions"], features, method="hidden"
     )
     total, weight, correct = chunked_cross_entropy(
-        hidden, model.head_kernel(params), batch["targets"], batch["weights"], chunk=chunk
-    )
+        hidden, model.head_kernel(params), batch["targets"], batch["weights"], chunk=chunk,
+        operands=model.config.operands,
+    )  # fmt: skip
     return {"answers": (total, weight), "accuracy": (correct, weight)}
 
 

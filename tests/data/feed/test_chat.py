@@ -48,21 +48,33 @@ def encode_turn(tok, template: str, question: str, answer: str) -> chat.EncodedT
 @pytest.mark.parametrize("question, answer", EXCHANGES)
 def test_prefix_and_turn_have_the_tokens_of_the_unsplit_text(tok, question, answer):
     prefix = chat.encode_prefix(tok, "mistral_instruct", 5)
-    ids, _ = encode_turn(tok, "mistral_instruct", question, answer)
+    ids, *_ = encode_turn(tok, "mistral_instruct", question, answer)
     text = f"[INST] {'<image>' * 5}\n{question} [/INST] {answer} </s>"
     assert prefix + ids == unsplit(tok, text)
 
-    ids, _ = encode_turn(tok, "plain", question, answer)
+    ids, *_ = encode_turn(tok, "plain", question, answer)
     assert chat.encode_prefix(tok, "plain", 5) + ids == unsplit(tok, f"{'<image>' * 5}{answer}\n")
 
 
 @pytest.mark.parametrize("question, answer", EXCHANGES)
 def test_exactly_the_answer_and_end_of_sequence_are_supervised(tok, question, answer):
-    ids, n_prompt = encode_turn(tok, "mistral_instruct", question, answer)
+    ids, n_prompt, _ = encode_turn(tok, "mistral_instruct", question, answer)
     given, wanted = ids[:n_prompt], ids[n_prompt:]
     assert tok.decode(given, skip_special_tokens=False).endswith(f"{question} [/INST]")
     assert wanted[-1] == tok.eos_token_id and tok.eos_token_id not in wanted[:-1]
     assert chat.decode_answer(tok, wanted) == answer.strip()
+
+
+@pytest.mark.parametrize("name", ["mistral_instruct", "plain"])
+@pytest.mark.parametrize("question, answer", EXCHANGES)
+def test_it_is_known_where_in_the_answer_each_token_begins(tok, name, question, answer):
+    ids, n_prompt, starts = encode_turn(tok, name, question, answer)
+    assert len(starts) == len(ids) and starts == sorted(starts)
+    for i, start in enumerate(starts[n_prompt:], n_prompt):
+        until = starts[i + 1] if i + 1 < len(ids) else len(answer)
+        said = answer[max(start, 0) : max(until, 0)]
+        if said.isascii() and start >= 0 and start < len(answer):
+            assert tok.decode([ids[i]]).strip() == said.strip()
 
 
 def test_the_prompt_at_inference_is_the_unsupervised_part_of_training(tok):
@@ -73,7 +85,7 @@ def test_the_prompt_at_inference_is_the_unsupervised_part_of_training(tok):
 
 
 def test_plain_drops_the_question_and_supervises_the_whole_caption(tok):
-    ids, n_prompt = encode_turn(tok, "plain", "What is this?", ABC)
+    ids, n_prompt, _ = encode_turn(tok, "plain", "What is this?", ABC)
     assert n_prompt == 0
     assert tok.decode(ids) == ABC + "\n"
     assert chat.encode_prompts(tok, "plain", ["What is this?"]) == [[]]
@@ -93,7 +105,7 @@ def test_the_chat_template_writes_the_same_conversation(tok):
             {"role": "assistant", "content": [{"type": "text", "text": answer}]},
         ]
         text = tok.apply_chat_template(messages, tokenize=False)
-        ids, _ = encode_turn(tok, "mistral_instruct", question, answer)
+        ids, *_ = encode_turn(tok, "mistral_instruct", question, answer)
         assert unsplit(tok, text) == chat.encode_prefix(tok, "mistral_instruct", 1) + ids
 
 

@@ -9,8 +9,9 @@ from PIL import Image
 
 from nota_jax.data.feed import images
 from nota_jax.errors import UserError
+from nota_jax.pixels import IMAGE_MEAN, IMAGE_STD, normalize
 
-CLIP_MEAN_COLOUR = tuple(int(255 * mean) for mean in images.IMAGE_MEAN)
+CLIP_MEAN_COLOUR = tuple(int(255 * mean) for mean in IMAGE_MEAN)
 SHAPES = [(336, 336), (500, 500), (700, 300), (301, 640), (90, 120), (1000, 37)]
 
 
@@ -40,7 +41,7 @@ def test_center_crop_equals_the_clip_image_processor(shape):
         size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}
     )
     png = encode(random_pixels(*shape))
-    ours = images.normalize(images.load(png, 336, "center_crop"))
+    ours = normalize(images.load(png, 336, "center_crop"))
     np.testing.assert_allclose(ours, theirs(processor, png), atol=1e-6)
 
 
@@ -53,7 +54,7 @@ def test_pad_equals_the_llava_image_processor(shape):
     )
     png = encode(random_pixels(*shape))
     ours = images.load(png, 336, "pad", background=CLIP_MEAN_COLOUR)
-    np.testing.assert_allclose(images.normalize(ours), theirs(processor, png), atol=1e-6)
+    np.testing.assert_allclose(normalize(ours), theirs(processor, png), atol=1e-6)
 
 
 def test_a_grey_picture_equals_the_same_picture_in_colour():
@@ -99,11 +100,11 @@ def test_sixteen_bit_grey_is_scaled_and_one_bit_is_black_and_white():
 
 def test_normalize_is_the_same_in_numpy_and_jax():
     pixels = random_pixels(17, 9)
-    ours = images.normalize(pixels)
+    ours = normalize(pixels)
     assert ours.dtype == np.float32
-    expected = (pixels / 255 - np.array(images.IMAGE_MEAN)) / np.array(images.IMAGE_STD)
+    expected = (pixels / 255 - np.array(IMAGE_MEAN)) / np.array(IMAGE_STD)
     np.testing.assert_allclose(ours, expected, atol=1e-6)
-    on_device = images.normalize(jnp.asarray(pixels))
+    on_device = normalize(jnp.asarray(pixels))
     assert on_device.dtype == jnp.float32
     np.testing.assert_allclose(on_device, ours, atol=1e-6)
 

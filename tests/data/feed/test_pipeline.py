@@ -8,12 +8,14 @@ import json
 import numpy as np
 import pytest
 
-from nota_jax.data.feed import chat
+from nota_jax.data.build import dataset as builder
+from nota_jax.data.feed import chat, labels
 from nota_jax.data.feed.pipeline import Pipeline, PipelineConfig
 from nota_jax.data.feed.tokenizer import train_bpe
 from nota_jax.data.store import layout, writer
-from nota_jax.data.store.reader import texts
+from nota_jax.data.store.reader import split_sizes, texts
 from nota_jax.errors import UserError
+from nota_jax.notation.engraving import boxes
 from tests.data.make_dataset import SUBTASKS, make_page, write_dataset
 
 SPLITS = ("extraction_train", "alignment_train")
@@ -231,3 +233,56 @@ def test_an_unreadable_image_stops_with_the_record_named(tmp_path, tok, threads)
     config = dataclasses.replace(CONFIG, batch_size=1, threads=threads)
     with pytest.raises(UserError, match="image of record alignment-3"):
         next(iter(Pipeline(tmp_path, ["alignment_train"], tok, config)))
+
+
+# ---- what only some objectives ask for
+
+
+def test_a_share_of_the_answers_tokens_is_shown_wrongly_and_asked_for_rightly(make):
+    plain, corrupt = (next(iter(make(corrupt=share))) for share in (0.0, 0.3))
+    for name in plain.keys() - {"ids", "tokens"}:
+        np.testing.assert_array_equal(plain[name], corrupt[name])
+    differs = plain["tokens"] != corrupt["tokens"]
+    answers = np.roll(plain["weights"], 1, axis=1) == 1
+    assert not differs[~answers].any()
+    assert 0.15 < differs[answers].mean() < 0.35
+    same(next(iter(make(corrupt=0.3))), corrupt)
+    shared = {"corrupt": 0.3, "row_multiple": 2}
+    parts = [next(iter(make(process=(i, 2), **shared)))["tokens"] for i in range(2)]
+    np.testing.assert_array_equal(np.concatenate(parts), next(iter(make(**shared)))["tokens"])
+
+
+def test_rows_of_text_alone_hold_the_turns_and_no_picture(make, tok):
+    batch = next(iter(make(pictures=False, n_image_tokens=0)))
+    assert "images" not in batch
+    assert chat.image_token_id(tok) not in batch["tokens"]
+    assert tok.decode(batch["tokens"][0][:2]) == "<s>[INST]" and batch["weights"].sum() > 0
+
+
+def test_labels_come_with_the_pages_that_have_them(tmp_path):
+    """Of engraved pages: every token that writes a note looks at the patch where its head lies."""
+    config = PipelineConfig(
+        n_image_tokens=4, image_size=336, batch_size=1, lengths=(400,), jitter=5,
+        subtasks=("abc", "alignment"), extras=("symbols", "look", "address"),
+    )  # fmt: skip
+    (tmp_path / "tunes").mkdir()
+    tune = "X:1\nT:Tutti\nM:4/4\nL:1/8\nK:G\nGABc dedB|cABG A4|G2B2 d2g2|G8|\n"
+    (tmp_path / "tunes/one.abc").write_text(tune)
+    dataset = tmp_path / "data"
+    builder.build(dataset, [f"path:{tmp_path / 'tunes'}"], workers=1)
+    part = next(iter(split_sizes(dataset))).split("_", 1)[1]
+    splits = [f"alignment_{part}", f"extraction_{part}"]
+    tok = train_bpe(texts(dataset, splits), 300, tmp_path / "bpe", "fine")
+    kind, head = labels.NAMES.index("kind"), 1 + boxes.KINDS.index("head")
+    looked = 0
+    for batch in Pipeline(dataset, splits, tok, config, epochs=1):
+        assert batch["symbols"].shape == (1, 576, labels.SLOTS, len(labels.FIELDS))
+        looks, address = batch["look"][0], batch["address"][0]
+        assert not (looks >= 0)[batch["weights"][0] == 0].any()
+        for place in np.flatnonzero(looks >= 0):
+            said = tok.decode([batch["targets"][0, place]]).strip()
+            if said in {"A", "B", "c", "d", "e"}:  # G is the key too
+                assert head in batch["symbols"][0, looks[place], :, kind]
+                assert (address[place] >= 0).all()
+                looked += 1
+    assert looked > 10

@@ -1,0 +1,26 @@
+"""Before phase 1: the decoder learns what ABC, questions and answers look like, as text alone.
+
+    python -m nota_jax.main --config=configs/text.py:small
+
+What Mistral's pre-training is to the paper: a decoder that writes.  No picture is shown.
+"""
+
+from configs import common
+from configs.common import ConfigDict
+
+
+def get_config(size: str = "small"):
+    c = common.get_config(size or "small", phase=1)
+    c.phase, c.run_dir = 0, f"runs/{c.size}/text"
+    c.data.tasks, c.data.pictures = ("alignment", "extraction", "analysis"), False
+    c.data.batch_size = 128
+    decoder = ((r"language_model/.*", True), (r".*", False))
+    c.objective, c.loss_weights = "text", ConfigDict()
+    c.optim.learning_rate, c.epochs = 2e-5, 1.0
+    c = common.from_scratch(c, learning_rate=1e-3)
+    c.trainable = decoder
+    c.data.lengths, c.data.jitter = (128, 256, 512), 0
+    if size == "small":
+        c.tokenizer = "runs/small/vision"  # the parts have to speak the same
+    c.eval.split = ""  # it answers nothing yet
+    return c

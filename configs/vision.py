@@ -1,0 +1,35 @@
+"""Before phase 1: the vision tower learns what lies in each patch of a page.
+
+    python -m nota_jax.main --config=configs/vision.py:small
+
+What CLIP's pre-training is to the paper: a tower that sees.  Linear heads (`aids/symbols`, in no
+export) say of every symbol what it is and where; the labels come from the engraving.  On a tower
+that is already trained this is a probe of whether it sees notes:
+
+    python -m nota_jax.main --config=configs/vision.py:7b,probe
+"""
+
+from configs import common
+from configs.common import ConfigDict
+
+
+def get_config(arg: str = "small"):
+    size, _, variant = (arg or "small").partition(",")
+    if variant not in ("", "probe"):
+        raise ValueError(f"unknown variant {variant!r} of vision: leave it out, or probe")
+    c = common.get_config(size, phase=1)
+    c.phase, c.run_dir = 0, f"runs/{c.size}/vision"
+    # A page with and a page without highlighted bars of every drawing; their texts are not read.
+    c.data.tasks, c.data.subtasks = ("alignment", "extraction"), ("alignment", "unit_note_length")
+    c.data.turns_per_row = 1
+    c.data.batch_size = 128 if size == "7b" else 5
+    towers = ((r"vision_tower/.*", not variant), (r"aids/.*", True), (r".*", False))
+    c.objective, c.loss_weights = "symbols", ConfigDict()
+    c.optim.learning_rate, c.epochs = 1e-3 if variant else 1e-4, 1.0
+    c = common.from_scratch(c, learning_rate=1e-3)
+    c.trainable = towers
+    if size != "7b":
+        c.optim.weight_decay, c.optim.final, c.data.jitter = 0.01, 0.05, 7
+        c.steps = 6000
+    c.eval.split = ""  # it answers nothing yet
+    return c
