@@ -9,6 +9,7 @@ from typing import Any
 
 from conversion import hf_config
 from nota_jax import tables
+from nota_jax.models import ink
 from nota_jax.models.config import NotaGPTConfig
 
 HEAD = """---
@@ -44,6 +45,7 @@ print(processor.decode(answer, skip_special_tokens=True))
 ```
 """
 
+ESSEN = "essenFolksong"
 MOST_PHASES = 9  # a chain of runs that is longer runs in a circle
 
 
@@ -70,9 +72,17 @@ def _chain(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 def _architecture(config: NotaGPTConfig) -> list[str]:
     v, t = config.vision, config.text
+    inked = [
+        f"- **it looks at {v.most_patches} of a page's {v.num_patches} patches**: those with most "
+        f"inked pixels (darker than {ink.DARK:.0%} of white in every channel), in the order in "
+        "which they lie, each with the position embedding of its place; white paper is 0. A plain "
+        "LLaVA client computes all patches: it shows the decoder more image tokens than it was "
+        "trained with, and reads worse (by how much was not measured). nota_jax has the rule."
+    ]
     return [
         f"- vision: CLIP ViT, {v.num_hidden_layers} layers of width {v.hidden_size}, "
         f"{v.image_size} px, patches of {v.patch_size} px, features of layer {v.feature_layer}",
+        *(inked if v.patches == "inked" else []),
         "- connector: linear, GELU, linear",
         f"- decoder: Mistral, {t.num_hidden_layers} layers of width {t.hidden_size}, "
         f"{t.num_attention_heads} heads ({t.num_key_value_heads} for keys and values), "
@@ -122,14 +132,16 @@ def digest(config: dict[str, Any]) -> str:
 
 
 def _data(chain: list[tuple[Path, dict[str, Any]]]) -> list[str]:
-    lines = []
+    lines, essen = [], False
     for folder in dict.fromkeys(config["data"]["dir"] for _, config in reversed(chain)):
         report = Path(folder) / "build_report.json"
         arguments = hf_config.read_json(report).get("arguments", {}) if report.is_file() else {}
-        corpora = arguments.get("corpora") or "the ABC collections inside music21"
-        shown = ", ".join(corpora) if isinstance(corpora, list) else corpora
+        corpora = arguments.get("corpora") or []
+        essen = essen or not corpora or ESSEN in corpora
+        shown = ", ".join(corpora) or "the ABC collections inside music21"
         lines.append(f"- `{folder}`: pictures engraved by nota_jax from {shown}")
-    return lines + ["- part of music21's collections (Essen) is for non-commercial use"]
+    with_it = "part of music21's collections (Essen) is for non-commercial use"
+    return [*lines, f"- {with_it if essen else 'without Essen, which is for non-commercial use'}"]
 
 
 def _evaluation(folder: Path) -> list[str]:

@@ -132,6 +132,8 @@ def _write_configs(out: Path, run: Trained, dtype: str) -> None:
     ids = {f"{name}_token_id": number for name, number in tokens.items()}
     write_json(out / "generation_config.json", {"do_sample": False, **ids})
     picture = image_processor(config.vision.image_size, run.image_mode)
+    if config.vision.patches == "inked":  # to which white is zero
+        picture["image_mean"] = [1.0, 1.0, 1.0]
     write_json(out / "preprocessor_config.json", picture)
     # 5.x would nest the picture's settings here too; 4.x then fails, and 5.x reads both files.
     write_json(

@@ -86,6 +86,11 @@ def verify(
     """
     torch, transformers = _torch()
     run = to_hf.open_run(ckpt)
+    if run.architecture.vision.patches != "all":
+        raise UserError(
+            f"{ckpt} looks at {run.architecture.vision.patches} patches alone, which transformers' "
+            "LLaVA does not: there is nothing to compare it with"
+        )
     if not tensors.is_checkpoint(hf):
         raise UserError(f"{hf} is not the directory of a Hugging Face model")
     tok = run.tokenizer or load_tokenizer(hf)

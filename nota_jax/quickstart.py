@@ -1,4 +1,4 @@
-"""From nothing to a trained reader of tunes: dataset, phases 1, 2 and 3 at size tiny, evaluation.
+"""Reads a page with the shipped model, then trains: dataset, phases 1, 2 and 3 at size tiny.
 
     make quickstart
 
@@ -20,15 +20,63 @@ from nota_jax.environment import quiet
 from nota_jax.errors import exit_status
 from nota_jax.files import write_json
 
+SHIPPED = Path("checkpoints/small")
 PHASES = {1: "alignment", 2: "extraction", 3: "analysis"}
 
 
 def main() -> int:
     quiet()
-    return exit_status(
-        lambda: print(summary([quick_phase(number) for number in PHASES])),
-        interrupted="`make quickstart` continues",
+    return exit_status(run_all, interrupted="`make quickstart` continues")
+
+
+def run_all() -> None:
+    if SHIPPED.is_dir():
+        read_a_page()
+    print(summary([quick_phase(number) for number in PHASES]))
+
+
+def read_a_page() -> None:
+    """Shows a held-out page to the shipped model and prints what it reads beside what is there."""
+    import jax  # late, as below
+    import Levenshtein
+    from PIL import Image
+
+    from configs import phase1, phase2
+    from nota_jax import run
+    from nota_jax.data.feed.evaluation import eval_questions
+    from nota_jax.evaluation import predict
+    from nota_jax.parallel.mesh import make_mesh, param_shardings
+
+    print(f"\n=== a held-out page, read by {SHIPPED} " + "=" * 40, flush=True)
+    data = phase1.get_config("tiny").data  # what the phases train on
+    config = phase2.get_config("small")
+    config.run_dir, config.init_from, config.tokenizer = "runs/shipped", str(SHIPPED), str(SHIPPED)
+    config.previous, config.parts, config.data.dir = "", (), data.dir
+    config.data.build.update(data.build)
+    prepared = run.prepare(config)
+    mesh = make_mesh(devices=jax.devices()[:1])
+    load = run.starting_weights(prepared, lambda _: None)
+    params = jax.tree.map(
+        lambda x: x.astype("float32"), load(param_shardings(mesh, prepared.shapes))
     )
+    split, asked = "extraction_test", 6
+    settings = predict.Settings(config.data.dir, (split,), questions=asked, pages_per_batch=1)
+    out = prepared.directory / "read"
+    read = predict.predict(prepared.model, params, prepared.tokenizer, settings, out)
+    vision = config.model.vision
+    page = next(
+        eval_questions(
+            config.data.dir, split, prepared.tokenizer, limit=asked, image_size=vision.image_size,
+            n_image_tokens=prepared.model.config.num_image_tokens,
+        )
+    )  # fmt: skip
+    Image.fromarray(page.image).save(out / "page.png")
+    rows = [(p.subtask, p.prediction or "", p.answer) for p in read if "\n" not in p.answer]
+    print(f"the page: {out / 'page.png'}\n" + tables.text(("", "read", "printed"), rows, left=3))
+    for whole in (p for p in read if p.subtask == "abc"):
+        wrong = Levenshtein.distance(whole.prediction or "", whole.answer.strip())
+        print(f"\nread:\n{whole.prediction}\n\nprinted:\n{whole.answer}")
+        print(f"{wrong} of {len(whole.answer.strip())} characters wrong")
 
 
 def quick_phase(number: int) -> dict[str, Any]:

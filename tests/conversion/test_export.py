@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
-from conversion import card, from_hf, to_hf
+from conversion import card, from_hf, to_hf, verify
 from nota_jax.checkpoint import slices
 from nota_jax.checkpoint.base import save_base
 from nota_jax.checkpoint.steps import Checkpoints, load_params
@@ -199,6 +199,25 @@ def test_the_card_says_what_the_model_is_made_of(tmp_path, tok):
     assert card.digest(record) in text and "random weights, seed 5" in text
     assert "17 held-out questions (extraction_test)" in text and "key extraction | 41.2 %" in text
     assert "Checkpoint of step 3" in text and "`data/x`" in text
+
+
+def test_a_tower_that_looks_at_inked_patches_goes_out_and_comes_back(tmp_path, tok):
+    vision = dict(patches="inked", most_patches=7)
+    config = with_tokenizer(tiny(vision=vision), tok)
+    params = run_directory(tmp_path / "run", config, tok)
+    to_hf.export(to_hf.open_run(tmp_path / "run"), tmp_path / "hf", say=quiet)
+    text = (tmp_path / "hf/README.md").read_text()
+    assert f"it looks at 7 of a page's {config.vision.num_patches} patches" in text
+    processor = json.loads((tmp_path / "hf/preprocessor_config.json").read_text())
+    assert processor["image_mean"] == [1.0, 1.0, 1.0]  # white is zero to it
+    back = from_hf.load(tmp_path / "hf", config, None, quiet)
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+    other = with_tokenizer(tiny(vision=vision | {"most_patches": 8}), tok)
+    with pytest.raises(UserError, match="vision.most_patches is 7 there and 8 here"):
+        from_hf.load(tmp_path / "hf", other, None, quiet)
+    LlavaForConditionalGeneration.from_pretrained(tmp_path / "hf")  # reads all patches
+    with pytest.raises(UserError, match="looks at inked patches alone"):
+        verify.verify(tmp_path / "hf", tmp_path / "run", say=quiet)
 
 
 def test_an_older_step_can_be_asked_for_and_a_missing_one_not(tmp_path, tok):
