@@ -8,7 +8,7 @@ PIP := $(PY) -m pip install --disable-pip-version-check --quiet
 .PHONY: help quickstart test lint clean
 
 help:
-	@echo "make quickstart   install, build a dataset, train phases 1-2-3 at size tiny, evaluate"
+	@echo "make quickstart   install, read a page, train phases 1-2-3 at size tiny, evaluate"
 	@echo "make test         install with the test extras and run the tests"
 	@echo "make lint         ruff, the contract of imports, types (part of make test)"
 	@echo "make clean        remove runs/ and data/ (not .venv)"
@@ -30,8 +30,10 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.core
 
+# Large pages of memory: without them a third of a training step on Linux goes into page faults
+# (docs/benchmarks.md).
 quickstart: $(VENV)/.core
-	@$(PY) -m nota_jax.quickstart
+	@GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(PY) -m nota_jax.quickstart
 
 test: lint
 	@$(PY) -m pytest
