@@ -46,6 +46,11 @@ def sums(model: nn.Module, params: Tree, batch: Batch, *, chunk: int) -> Sums:
     hidden: Any = model.apply(
         variables, batch["tokens"], batch["turn_ids"], batch["positions"], features, method="hidden"
     )
+    return of_hidden(model, params, hidden, batch, chunk)
+
+
+def of_hidden(model: nn.Module, params: Tree, hidden: jax.Array, batch: Batch, chunk: int) -> Sums:
+    """The sums of the decoder's last hidden states [B, T, D]."""
     total, weight, correct = chunked_cross_entropy(
         hidden, model.head_kernel(params), batch["targets"], batch["weights"], chunk=chunk,
         operands=model.config.operands,

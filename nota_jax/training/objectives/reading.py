@@ -27,7 +27,6 @@ from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.layers import matmul
 from nota_jax.params import Tree
 from nota_jax.pixels import normalize
-from nota_jax.training.loss import chunked_cross_entropy
 from nota_jax.training.objectives import answers, symbols
 from nota_jax.training.terms import Batch, Objective, Sums
 
@@ -77,15 +76,10 @@ def sums(model: nn.Module, params: Tree, batch: Batch, *, chunk: int) -> Sums:
         method="hidden",
     )  # fmt: skip
     hidden, (queries, keys) = outcome
-    total, weight, correct = chunked_cross_entropy(
-        hidden, model.head_kernel(params), batch["targets"], batch["weights"], chunk=chunk,
-        operands=model.config.operands,
-    )  # fmt: skip
     chosen, layer = ink.choose(pixels, config.vision), len(queries) // 2
     told = params["aids"]
     return {
-        "answers": (total, weight),
-        "accuracy": (correct, weight),
+        **answers.of_hidden(model, params, hidden, batch, chunk),
         **gaze(queries[layer], keys[layer], chosen, batch, config),
         **addresses(hidden, batch["address"], told["address"], config),
         **symbols.of_features(seen, chosen, batch["symbols"], told["symbols"], config),

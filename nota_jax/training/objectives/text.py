@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.flops import forward_flops
 from nota_jax.params import Tree
-from nota_jax.training.loss import chunked_cross_entropy
 from nota_jax.training.objectives import answers
 from nota_jax.training.terms import Batch, Objective, Sums
 
@@ -36,11 +35,7 @@ def sums(model: nn.Module, params: Tree, batch: Batch, *, chunk: int) -> Sums:
         {"params": params}, batch["tokens"], batch["turn_ids"], batch["positions"], nothing,
         method="hidden",
     )  # fmt: skip
-    total, weight, correct = chunked_cross_entropy(
-        hidden, model.head_kernel(params), batch["targets"], batch["weights"], chunk=chunk,
-        operands=model.config.operands,
-    )  # fmt: skip
-    return {"answers": (total, weight), "accuracy": (correct, weight)}
+    return answers.of_hidden(model, params, hidden, batch, chunk)
 
 
 def arrays(
