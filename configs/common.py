@@ -156,8 +156,8 @@ def from_parts(c: ConfigDict, **small) -> ConfigDict:
     """Adapts a phase to `small`, which starts from a tower that sees and a decoder that writes.
 
     Both were trained here (`configs/vision.py`, `configs/text.py`), as CLIP and Mistral were for
-    the paper.  All of it trains on, the tower more slowly, because what it sees was learned from
-    fewer pages than its features are read from (docs/results.md).
+    the paper.  Phases 1 and 2 freeze the tower.  Phase 1 trains the decoder too where the paper
+    trains the connector alone, because a decoder of text has no heads yet that look at a page.
 
     small: fields to set, dots as double underscores.
     """
@@ -169,13 +169,15 @@ def from_parts(c: ConfigDict, **small) -> ConfigDict:
     )
     c.tokenizer = f"runs/{c.size}/vision"
     c.objective, c.loss_weights = "reading", ConfigDict()
-    c.aids.update(dict(gaze=0.5, address=0.2, symbols=0.1))
+    c.aids.update(dict(gaze=0.5, address=0.2))
+    c.trainable = ALL_BUT_VISION
+    c.optim.center_rules, c.optim.multiplier_rules = ((r".*", False),), ((r".*", 1.0),)
     c.optim.learning_rate, c.optim.weight_decay, c.optim.final = 1e-3, 0.01, 0.05
-    c.optim.multiplier_rules = (
-        (r"vision_tower/embeddings/patch_embedding/.*", 0.05),
-        (r"(vision_tower|aids/symbols)/.*", 0.3),
-        (r".*", 1.0),
-    )
     c.data.corrupt, c.data.jitter = 0.1, 7
+    if c.phase == 3:  # all of it, the tower more slowly
+        c.trainable, c.aids.symbols = EVERYTHING, 0.1
+        kernel = r"vision_tower/embeddings/patch_embedding/.*"
+        seeing = r"(vision_tower|aids/symbols)/.*"
+        c.optim.multiplier_rules = ((kernel, 0.05), (seeing, 0.3), (r".*", 1.0))
     c.update_from_flattened_dict({k.replace("__", "."): v for k, v in small.items()})
     return c

@@ -170,7 +170,7 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
         say(f"weights: from phase {config.phase - 1}, {config.previous}")
         return lambda to: {
             **steps.load_params(config.previous, run.shapes, shardings=to),
-            **steps.load_parts(config.previous, rf"{AIDS}/.*"),
+            **known_aids(run),
         }
     if config.parts:
         return parts_weights(run, say)
@@ -180,6 +180,14 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
     say(f"weights: random, seed {config.seed}{missing}")
 
     return partial(fresh_params, run.model.config, config.seed)
+
+
+def known_aids(run: Run) -> Tree:
+    """Aids of the previous phase and, where that had none, of the runs that trained the parts."""
+    config = run.config
+    folders = [folder for _, folder in config.parts if Path(folder).exists()]
+    found = [flatten(steps.load_parts(f, rf"{AIDS}/.*")) for f in (*folders, config.previous)]
+    return unflatten({path: x for aids in found for path, x in aids.items()})
 
 
 def parts_weights(run: Run, say: Say) -> loop.Load:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import phase1, phase2, text, vision
+from configs import phase1, phase2, phase3, text, vision
 from nota_jax.checkpoint.steps import load_parts
 from nota_jax.data.feed import labels
 from nota_jax.errors import UserError
@@ -17,7 +17,7 @@ from nota_jax.models.notagpt import NotaGPT
 from nota_jax.parallel.mesh import make_mesh, param_shardings
 from nota_jax.params import flatten
 from nota_jax.pixels import normalize
-from nota_jax.run import Run, parts_weights
+from nota_jax.run import Run, known_aids, parts_weights
 from nota_jax.training import objectives
 from nota_jax.training.loop import TrainConfig, train
 from nota_jax.training.objectives import answers, reading, symbols
@@ -61,12 +61,14 @@ def test_a_configuration_names_them_all(nano_config):
         (text.get_config("small"), "text"),
         (phase1.get_config("small"), "reading"),
         (phase2.get_config("small"), "reading"),
+        (phase3.get_config("small"), "reading"),
     ):
         chosen = objectives.from_config(config)
         assert config.objective == kind and chosen.factors
         arrays = chosen.arrays(nano_config, 2, 8)
         assert set(chosen.extras) <= set(arrays)
         assert all(x.shape[0] == 2 for x in arrays.values())
+        assert ("symbols" in arrays) == bool(kind == "symbols" or config.aids.symbols)
 
 
 # ---- symbols
@@ -162,7 +164,7 @@ def test_gaze_is_the_attention_of_two_heads_on_the_patch(nano_config, batch):
 
 
 def test_reading_trains_resumes_and_hands_its_parts_on(nano_config, nano_params, batch, tmp_path):
-    config = phase2.get_config("small")
+    config = phase3.get_config("small")
     objective = objectives.from_config(config)
 
     class Batches:
@@ -208,6 +210,9 @@ def test_reading_trains_resumes_and_hands_its_parts_on(nano_config, nano_params,
         assert same == path.startswith(("vision_tower/", "aids/symbols/")) or leaf.std() == 0, path
     assert "aids/address/kernel" not in started and len(said) == 1
     assert load_parts(tmp_path / "whole", "nothing/.*") == {}
+    config.previous = str(tmp_path / "again")  # a next phase has all aids that either of them has
+    aids = flatten(known_aids(prepared))
+    assert {path.split("/")[1] for path in aids} == {"symbols", "address"}
     config.parts = ((r"speech/.*", str(tmp_path / "whole")),)
     with pytest.raises(UserError, match="has no speech"):
         parts_weights(prepared, said.append)(place)

@@ -64,7 +64,7 @@ EXTRAS: dict[str, Callable[[int, int, int, int], np.ndarray]] = {
     "symbols": lambda b, _, size, patch: np.full(
         (b, (size // patch) ** 2, labels.SLOTS, len(labels.FIELDS)), labels.NONE, np.int8
     ),
-    # The patch of the symbol that the predicted token writes, and its `labels.ADDRESS`.
+    # The patch of the symbol that the predicted token writes, and (with it) `labels.ADDRESS`.
     "look": lambda b, t, *_: np.full((b, t), labels.NONE, np.int16),
     "address": lambda b, t, *_: np.full((b, t, len(labels.ADDRESS)), labels.NONE, np.int8),
 }
@@ -177,7 +177,7 @@ class Pipeline:
         told = labels.classes(symbols, highlight)
         if "symbols" in of_row:
             of_row["symbols"][:] = labels.patches(symbols, told, size, patch)
-        if "look" not in of_row and "address" not in of_row:
+        if "look" not in of_row:
             return
         cell = labels.cells(symbols, size, patch)
         address = labels.addresses(told, symbols, highlight)
@@ -185,12 +185,9 @@ class Pipeline:
             asked = page.turns[int(self.plan.turn_numbers[turn])]
             written = labels.written(asked.answer, asked.subtask, symbols, int(first or 0))
             found = labels.of_tokens(written, self.plan.char_starts[answer])
-            if "look" in of_row:
-                of_row["look"][predicted] = np.where(found >= 0, cell[found], labels.NONE)
-            if "address" in of_row:
-                of_row["address"][predicted] = np.where(
-                    found[:, None] >= 0, address[found], labels.NONE
-                )
+            of_row["look"][predicted] = np.where(found >= 0, cell[found], labels.NONE)
+            told_of = np.where(found[:, None] >= 0, address[found], labels.NONE)
+            of_row["address"][predicted] = told_of
 
     def _corrupt(self, of_row: dict[str, np.ndarray], step: int, number: int) -> None:
         """Shows other tokens in the answers' places; number: the row's in the global batch."""

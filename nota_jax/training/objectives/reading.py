@@ -3,9 +3,10 @@
     gaze      two heads of a middle layer are rewarded for attention on the patch that holds the
               symbol being written
     address   linear heads on the last hidden state name the symbol's system, bar and event
-    symbols   the tower goes on saying what lies in each patch (`symbols`)
+    symbols   the tower goes on saying what lies in each patch (`symbols`); of no use where the
+              tower is frozen
 
-Each has its weight in `config.aids`.  What they gave is in docs/results.md.
+Each has its weight in `config.aids`, 0 leaves it out.  What they gave is in docs/results.md.
 """
 
 from __future__ import annotations
@@ -37,32 +38,30 @@ _ADDRESS = {name: labels.FIELDS[name] for name in labels.ADDRESS}
 
 def objective(config: ConfigDict) -> Objective:
     """As a run's configuration has it."""
-    weights = config.aids
+    weights, dense = config.aids, config.aids.symbols > 0
     factors = {"answers": 1.0, "gaze": weights.gaze}
     factors |= {f"at_{name}": weights.address for name in _ADDRESS}
-    factors |= dict.fromkeys(labels.NAMES, weights.symbols)
+    factors |= dict.fromkeys(labels.NAMES, weights.symbols) if dense else {}
     return Objective(
-        sums=partial(sums, chunk=config.loss_chunk),
+        sums=partial(sums, chunk=config.loss_chunk, dense=dense),
         factors=factors,
-        arrays=arrays,
+        arrays=partial(arrays, dense=dense),
         flops=answers.flops,
-        aids=aids,
-        extras=EXTRAS,
+        aids=partial(aids, dense=dense),
+        extras=EXTRAS[0 if dense else 1 :],
     )
 
 
-def aids(architecture: NotaGPTConfig, key: jax.Array) -> Tree:
-    """The heads of symbols and addresses."""
+def aids(architecture: NotaGPTConfig, key: jax.Array, *, dense: bool = True) -> Tree:
+    """The heads of addresses and, where wanted, of symbols."""
     shape = (architecture.text.hidden_size, sum(_ADDRESS.values()))
     address = nn.initializers.lecun_normal()(jax.random.fold_in(key, 1), shape)
-    return {
-        "symbols": symbols.heads(architecture, key),
-        "address": {"kernel": address, "bias": jnp.zeros(shape[1:])},
-    }
+    heads = {"address": {"kernel": address, "bias": jnp.zeros(shape[1:])}}
+    return heads | ({"symbols": symbols.heads(architecture, key)} if dense else {})
 
 
-def sums(model: nn.Module, params: Tree, batch: Batch, *, chunk: int) -> Sums:
-    """Those of `answers` and of the aids.
+def sums(model: nn.Module, params: Tree, batch: Batch, *, chunk: int, dense: bool = True) -> Sums:
+    """Those of `answers` and of the aids, with `dense` that of symbols too.
 
     batch: as of `answers` and `symbols`; look int16 [B, T], the patch of the symbol that each
       predicted token writes, address int8 [B, T, 3]; −1 where there is none.
@@ -78,11 +77,14 @@ def sums(model: nn.Module, params: Tree, batch: Batch, *, chunk: int) -> Sums:
     hidden, (queries, keys) = outcome
     chosen, layer = ink.choose(pixels, config.vision), len(queries) // 2
     told = params["aids"]
+    of_patches = {}
+    if dense:
+        of_patches = symbols.of_features(seen, chosen, batch["symbols"], told["symbols"], config)
     return {
         **answers.of_hidden(model, params, hidden, batch, chunk),
         **gaze(queries[layer], keys[layer], chosen, batch, config),
         **addresses(hidden, batch["address"], told["address"], config),
-        **symbols.of_features(seen, chosen, batch["symbols"], told["symbols"], config),
+        **of_patches,
     }
 
 
@@ -131,11 +133,12 @@ def addresses(hidden: jax.Array, told: jax.Array, head: Tree, config: NotaGPTCon
 
 
 def arrays(
-    architecture: NotaGPTConfig, n_rows: int, length: int
+    architecture: NotaGPTConfig, n_rows: int, length: int, *, dense: bool = True
 ) -> Mapping[str, jax.ShapeDtypeStruct]:
+    of_symbols = symbols.arrays(architecture, n_rows, length)
     return {
         **answers.arrays(architecture, n_rows, length),
-        "symbols": symbols.arrays(architecture, n_rows, length)["symbols"],
+        **({"symbols": of_symbols["symbols"]} if dense else {}),
         "look": jax.ShapeDtypeStruct((n_rows, length), np.int16),
         "address": jax.ShapeDtypeStruct((n_rows, length, len(labels.ADDRESS)), np.int8),
     }
