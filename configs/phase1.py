@@ -18,4 +18,4 @@ def get_config(size: str = "tiny"):
     c.trainable = common.CONNECTOR_ONLY
     c.optim.learning_rate, c.epochs = 2e-4, 10.0
     c = common.from_scratch(c, learning_rate=5e-4, data__batch_size=16, epochs=0.5)
-    return common.from_parts(c, data__batch_size=8, epochs=1.0, optim__final=0.5)
+    return common.from_parts(c, data__batch_size=8, steps=600, optim__final=0.5)

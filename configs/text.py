@@ -20,7 +20,8 @@ def get_config(size: str = "small"):
     c = common.from_scratch(c, learning_rate=1e-3)
     c.trainable = decoder
     c.data.lengths, c.data.jitter = (128, 256, 512), 0
-    if size == "small":
+    if c.size == "small":
         c.tokenizer = "runs/small/vision"  # the parts have to speak the same
+        c.data.batch_size, c.steps = 32, 450
     c.eval.split = ""  # it answers nothing yet
     return c

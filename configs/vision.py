@@ -30,6 +30,6 @@ def get_config(arg: str = "small"):
     c.trainable = towers
     if size != "7b":
         c.optim.weight_decay, c.optim.final, c.data.jitter = 0.01, 0.05, 7
-        c.steps = 6000
+        c.steps = 4500
     c.eval.split = ""  # it answers nothing yet
     return c
