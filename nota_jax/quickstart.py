@@ -9,6 +9,7 @@ prints the summary.
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import sys
 import time
@@ -37,46 +38,34 @@ def run_all() -> None:
 
 def read_a_page() -> None:
     """Shows a held-out page to the shipped model and prints what it reads beside what is there."""
-    import jax  # late, as below
     import Levenshtein
     from PIL import Image
 
-    from configs import phase1, phase2
-    from nota_jax import run
-    from nota_jax.data.feed.evaluation import eval_questions
+    from nota_jax import run  # late: imports jax
+    from nota_jax.data.store.reader import PageReader
     from nota_jax.evaluation import predict
-    from nota_jax.parallel.mesh import make_mesh, param_shardings
 
     print(f"\n=== a held-out page, read by {SHIPPED} " + "=" * 40, flush=True)
-    data = phase1.get_config("tiny").data  # what the phases train on
-    config = phase2.get_config("small")
+    tiny = importlib.import_module("configs.phase2").get_config("tiny")
+    config = importlib.import_module("configs.phase2").get_config("small")
     config.run_dir, config.init_from, config.tokenizer = "runs/shipped", str(SHIPPED), str(SHIPPED)
-    config.previous, config.parts, config.data.dir = "", (), data.dir
-    config.data.build.update(data.build)
+    config.previous, config.parts, config.data.dir = "", (), tiny.data.dir
+    config.data.build.update(tiny.data.build)
     prepared = run.prepare(config)
-    mesh = make_mesh(devices=jax.devices()[:1])
-    load = run.starting_weights(prepared, lambda _: None)
-    params = jax.tree.map(
-        lambda x: x.astype("float32"), load(param_shardings(mesh, prepared.shapes))
+    settings = predict.Settings(
+        config.data.dir, ("extraction_test",), questions=6, pages_per_batch=1
     )
-    split, asked = "extraction_test", 6
-    settings = predict.Settings(config.data.dir, (split,), questions=asked, pages_per_batch=1)
-    out = prepared.directory / "read"
+    out, params = prepared.directory / "read", run.weights(prepared)
     read = predict.predict(prepared.model, params, prepared.tokenizer, settings, out)
-    vision = config.model.vision
-    page = next(
-        eval_questions(
-            config.data.dir, split, prepared.tokenizer, limit=asked, image_size=vision.image_size,
-            n_image_tokens=prepared.model.config.num_image_tokens,
-        )
-    )  # fmt: skip
-    Image.fromarray(page.image).save(out / "page.png")
-    rows = [(p.subtask, p.prediction or "", p.answer) for p in read if "\n" not in p.answer]
-    print(f"the page: {out / 'page.png'}\n" + tables.text(("", "read", "printed"), rows, left=3))
+    pages = PageReader(config.data.dir, settings.splits)
+    page = next(page for page in pages if read[0].id.startswith(page.id + ":"))
+    Image.open(io.BytesIO(page.png)).save(out / "page.png")
+    rows = [(p.subtask, p.prediction or "", p.answer) for p in read if p.subtask != "abc"]
+    print(f"the page: {out / 'page.png'}\n\n" + tables.text(("", "read", "printed"), rows, left=3))
     for whole in (p for p in read if p.subtask == "abc"):
-        wrong = Levenshtein.distance(whole.prediction or "", whole.answer.strip())
-        print(f"\nread:\n{whole.prediction}\n\nprinted:\n{whole.answer}")
-        print(f"{wrong} of {len(whole.answer.strip())} characters wrong")
+        answer, printed = (whole.prediction or "").strip(), whole.answer.strip()
+        print(f"\nread:\n{answer}\n\nprinted:\n{printed}\n")
+        print(f"{Levenshtein.distance(answer, printed)} of {len(printed)} characters wrong")
 
 
 def quick_phase(number: int) -> dict[str, Any]:

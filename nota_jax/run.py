@@ -272,16 +272,24 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
     )
 
 
+def weights(run: Run, say: Say = print) -> Tree:
+    """The parameters to answer with, on the mesh: those of the run's newest checkpoint or, where
+    it has not trained, of `config.init_from`."""
+    config = run.config
+    shardings = param_shardings(make_mesh(**config.mesh), run.shapes)
+    if config.init_from and not (run.directory / "base").exists():
+        return converted_weights(run, Path(config.init_from), say)(shardings)
+    return steps.load_params(config.run_dir, run.shapes, shardings=shardings)
+
+
 def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict[str, Any]:
     """Answers held-out questions and writes predictions.jsonl and evaluation.json.
 
-    params: None for the run's newest checkpoint.  Only process 0 gets the scores; others get {}.
+    params: None for `weights`.  Only process 0 gets the scores; others get {}.
     """
     config = run.config
     mesh = make_mesh(**config.mesh)
-    if params is None:
-        shardings = param_shardings(mesh, run.shapes)
-        params = steps.load_params(config.run_dir, run.shapes, shardings=shardings)
+    params = weights(run, say) if params is None else params
     settings = predict.Settings(
         dataset=config.data.dir,
         splits=tuple(f"{task}_{config.eval.split}" for task in config.data.tasks),
