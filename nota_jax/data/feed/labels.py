@@ -185,8 +185,9 @@ class _Places:
                 self.bar_lines[bar, event] = i
             elif kind == "letter" and bar < 0:
                 self._letters[boxes.TEXTS[text], event, number] = i
-            elif kind in ("clef", "key", "meter") and bar == 0:
-                self._signs.setdefault(kind, i)
+            elif kind in ("clef", "key", "meter") and bar == 0 and event == 0:
+                # Of a key signature the last sign: where it stands says how many there are.
+                self._signs[kind] = i
 
     def field(
         self, out: np.ndarray, answer: str, start: int, end: int, name: str, number: int

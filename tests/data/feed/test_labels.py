@@ -109,7 +109,8 @@ def test_fields_and_highlighted_bars_are_written_too(picture, symbols):
         return labels.written(answer, subtask, symbols, first)
 
     kinds = np.array(boxes.KINDS)
-    assert set(kinds[symbols[said("D", "key")]["kind"]]) == {"key"}
+    key = symbols[said("D", "key")]
+    assert set(kinds[key["kind"]]) == {"key"} and set(key["number"]) == {1}  # the last of two
     assert set(kinds[symbols[said("6/8", "meter")]["kind"]]) == {"meter"}
     assert (said("1/8", "unit_note_length") == -1).all()
     assert "".join(symbols[said("The", "title")]["label"]) == "The"
