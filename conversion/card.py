@@ -100,10 +100,31 @@ def _bases(oldest: tuple[Path, dict[str, Any]]) -> list[str]:
         return lines + [f"- made new: {what}: {why}" for what, why in made["initialised"].items()]
     if config.get("init_from"):
         return [f"- {config['init_from']}"]
+    if config.get("parts"):
+        return [_part(expression, Path(run)) for expression, run in config["parts"]]
     random = f"random weights, seed {config.get('seed', 0)}"
     if previous := config.get("previous"):
         return [f"- {previous}, if it was there when training began (it is not now); else {random}"]
     return [f"- none: {random}"]
+
+
+def _part(expression: str, run: Path) -> str:
+    """A part that a run of ours trained before the phases."""
+    line = f"- `{expression}`: trained from random weights by {run}"
+    if not (run / "config.json").is_file():
+        return line
+    config = hf_config.read_json(run / "config.json")
+    return (
+        f"{line}: objective {config['objective']}, {config['steps']} steps of "
+        f"{config['data']['batch_size']} questions, config digest `{digest(config)}`"
+    )
+
+
+def _trains(config: dict[str, Any]) -> str:
+    """Which parameters a phase trains, as its table says it."""
+    on = " ".join(f"`{rule}`" for rule, trains in config["trainable"] if trains)
+    off = " ".join(f"`{rule}`" for rule, trains in config["trainable"] if not trains)
+    return f"{on} without {off}" if off and config["trainable"][-1][1] else on
 
 
 def _phases(chain: list[tuple[Path, dict[str, Any]]], step: int | None) -> list[str]:
@@ -112,7 +133,7 @@ def _phases(chain: list[tuple[Path, dict[str, Any]]], step: int | None) -> list[
         (
             str(config["phase"]),
             ", ".join(config["data"]["tasks"]),
-            f"`{' '.join(rule for rule, on in config['trainable'] if on)}`",
+            _trains(config),
             f"{config['optim']['learning_rate']:g}",
             str(config["data"]["batch_size"]),
             f"`{digest(config)}`",
