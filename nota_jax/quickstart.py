@@ -133,8 +133,7 @@ def summary(results: list[dict[str, Any]]) -> str:
             texts.append((f"{label} (phase {r['phase']})", *row))
     lines.append(tables.text(("transcription", "Levenshtein", "empty answer", "asked"), texts))
     seconds = sum(sum(r["seconds"].values()) for r in results)
-    built = results[0]["seconds"]["prepare"]
-    lines += ["", f"{seconds / 60:.1f} minutes in all, {built:.0f} s of them for the dataset"]
+    lines += ["", f"{seconds / 60:.1f} minutes for the three phases"]
     data = results[0]["dataset"]
     lines += [f"dataset      {data}/contact_sheet.png, {data}/build_report.md"]
     for r in results:
