@@ -30,8 +30,8 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.core
 
-# Large pages of memory: without them a third of a training step on Linux goes into page faults
-# (docs/benchmarks.md).
+# Large pages of memory: without them a quarter of training's processor time on Linux goes into page
+# faults (docs/benchmarks.md).
 quickstart: $(VENV)/.core
 	@GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(PY) -m nota_jax.quickstart
 

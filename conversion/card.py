@@ -154,7 +154,10 @@ def digest(config: dict[str, Any]) -> str:
 
 def _data(chain: list[tuple[Path, dict[str, Any]]]) -> list[str]:
     lines, essen = [], False
-    for folder in dict.fromkeys(config["data"]["dir"] for _, config in reversed(chain)):
+    parts = [Path(run) / "config.json" for _, run in chain[-1][1].get("parts", ())]
+    configs = [hf_config.read_json(path) for path in parts if path.is_file()]
+    configs += [config for _, config in reversed(chain)]
+    for folder in dict.fromkeys(config["data"]["dir"] for config in configs):
         report = Path(folder) / "build_report.json"
         arguments = hf_config.read_json(report).get("arguments", {}) if report.is_file() else {}
         corpora = arguments.get("corpora") or []

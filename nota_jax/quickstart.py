@@ -47,9 +47,7 @@ def read_a_page() -> None:
 
     print(f"\n=== a held-out page, read by {SHIPPED} " + "=" * 40, flush=True)
     tiny = importlib.import_module("configs.phase2").get_config("tiny")
-    config = importlib.import_module("configs.phase2").get_config("small")
-    config.run_dir, config.init_from, config.tokenizer = "runs/shipped", str(SHIPPED), str(SHIPPED)
-    config.previous, config.parts, config.data.dir = "", (), tiny.data.dir
+    config = shipped(SHIPPED, "runs/shipped", tiny.data.dir)
     config.data.build.update(tiny.data.build)
     prepared = run.prepare(config)
     settings = predict.Settings(
@@ -66,6 +64,14 @@ def read_a_page() -> None:
         answer, printed = (whole.prediction or "").strip(), whole.answer.strip()
         print(f"\nread:\n{answer}\n\nprinted:\n{printed}\n")
         print(f"{Levenshtein.distance(answer, printed)} of {len(printed)} characters wrong")
+
+
+def shipped(folder: Path, run_dir: str, data: str) -> Any:
+    """The configuration to ask the shipped model, which lies in `folder`, about a dataset."""
+    config = importlib.import_module("configs.phase2").get_config("small")
+    config.init_from = config.tokenizer = str(folder)
+    config.run_dir, config.data.dir, config.previous, config.parts = run_dir, data, "", ()
+    return config
 
 
 def quick_phase(number: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from pathlib import Path
 import Levenshtein
 import pytest
 
-from configs import phase2
 from nota_jax import quickstart, run
 from nota_jax.data.build import dataset
 from nota_jax.data.build.pages import Settings
@@ -24,10 +23,7 @@ def read(tmp_path_factory):
     dataset.build(data, ["ryansMammoth"], 90, Settings(), 2)
     splits = [f"extraction_{part}" for part in ("validation", "test")]
     sizes = reader.split_sizes(data)
-    config = phase2.get_config("small")
-    config.init_from = config.tokenizer = str(SHIPPED)
-    config.run_dir, config.data.dir, config.previous = str(folder / "run"), str(data), ""
-    config.parts = ()
+    config = quickstart.shipped(SHIPPED, str(folder / "run"), str(data))
     prepared = run.prepare(config, lambda _: None)
     settings = predict.Settings(
         str(data), tuple(split for split in splits if split in sizes), questions=0,

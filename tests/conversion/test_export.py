@@ -201,6 +201,29 @@ def test_the_card_says_what_the_model_is_made_of(tmp_path, tok):
     assert "Checkpoint of step 3" in text and "`data/x`" in text
 
 
+def test_the_card_names_the_runs_that_trained_the_parts_and_their_data(tmp_path, tok):
+    config = with_tokenizer(tiny(), tok)
+    run_directory(tmp_path / "run", config, tok)
+    for name, corpora in (("vision", ["essenFolksong"]), ("songs", ["airdsAirs"])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "build_report.json").write_text(
+            json.dumps({"arguments": {"corpora": corpora}})
+        )
+    part = {"objective": "symbols", "steps": 7, "data": {"batch_size": 5}}
+    part["data"]["dir"] = str(tmp_path / "vision")
+    (tmp_path / "vision/config.json").write_text(json.dumps(part))
+    path = tmp_path / "run/config.json"
+    record = json.loads(path.read_text())
+    record["parts"] = [["vision_tower/.*", str(tmp_path / "vision")]]
+    record["data"]["dir"] = str(tmp_path / "songs")
+    path.write_text(json.dumps(record))
+    text = card.write(tmp_path / "run", config, 3)
+    assert "`vision_tower/.*`: trained from random weights by" in text
+    assert "objective symbols, 7 steps of 5 questions" in text
+    assert "from essenFolksong" in text and "from airdsAirs" in text
+    assert "(Essen) is for non-commercial use" in text and "without Essen" not in text
+
+
 def test_a_tower_that_looks_at_inked_patches_goes_out_and_comes_back(tmp_path, tok):
     vision = dict(patches="inked", most_patches=7)
     config = with_tokenizer(tiny(vision=vision), tok)

@@ -142,13 +142,12 @@ def _number(cell: np.ndarray) -> np.ndarray:
     return np.arange(len(cell)) - np.searchsorted(cell, cell)
 
 
-def written(answer: str, subtask: str, symbols: np.ndarray, first_bar: int) -> np.ndarray:
+def written(answer: str, subtask: str, places: Places, first_bar: int) -> np.ndarray:
     """Which symbol each character of an answer writes, −1 for none: int32 [characters].
 
     subtask: as in `records.Turn`; first_bar: that a piece of ABC begins with.
     """
     out = np.full(len(answer), -1, np.int32)
-    places = _Places(symbols)
     if subtask in ("alignment", "abc"):
         titles = 0
         for span in spans(answer, first_bar):
@@ -164,8 +163,8 @@ def written(answer: str, subtask: str, symbols: np.ndarray, first_bar: int) -> n
     return out
 
 
-class _Places:
-    """The symbols of a page by what an answer calls them."""
+class Places:
+    """The symbols of a page by what an answer calls them; made once for all its questions."""
 
     def __init__(self, symbols: np.ndarray):
         kinds = np.array(boxes.KINDS)[symbols["kind"]]

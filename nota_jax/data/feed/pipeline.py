@@ -181,9 +181,10 @@ class Pipeline:
             return
         cell = labels.cells(symbols, size, patch)
         address = labels.addresses(told, symbols, highlight)
+        places = labels.Places(symbols)
         for turn, answer, predicted in rows.answers(self.plan, row):
             asked = page.turns[int(self.plan.turn_numbers[turn])]
-            written = labels.written(asked.answer, asked.subtask, symbols, int(first or 0))
+            written = labels.written(asked.answer, asked.subtask, places, int(first or 0))
             found = labels.of_tokens(written, self.plan.char_starts[answer])
             of_row["look"][predicted] = np.where(found >= 0, cell[found], labels.NONE)
             told_of = np.where(found[:, None] >= 0, address[found], labels.NONE)

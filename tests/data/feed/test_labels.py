@@ -94,7 +94,7 @@ def test_of_a_full_patch_notes_are_told_before_letters(symbols):
 
 def test_every_event_is_written_by_the_symbol_that_shows_it(picture, symbols):
     answer = abc.write(picture.tune)
-    written = labels.written(answer, "abc", symbols, 0)
+    written = labels.written(answer, "abc", labels.Places(symbols), 0)
     assert "".join(c for c, w in zip(answer, written, strict=True) if w >= 0) == (
         "TheOldBushTrad.6/8D" + answer.split("K:D\n")[1].replace(" ", "").replace("\n", "")
     )
@@ -106,7 +106,7 @@ def test_every_event_is_written_by_the_symbol_that_shows_it(picture, symbols):
 
 def test_fields_and_highlighted_bars_are_written_too(picture, symbols):
     def said(answer, subtask, first=0):
-        return labels.written(answer, subtask, symbols, first)
+        return labels.written(answer, subtask, labels.Places(symbols), first)
 
     kinds = np.array(boxes.KINDS)
     key = symbols[said("D", "key")]
