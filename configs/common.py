@@ -1,8 +1,8 @@
 """What all three phases share: the sizes, the data, the recipe's constants.
 
-Sizes: `tiny` trains on two CPU cores in minutes, `small` in an afternoon, `mini` on one GPU within
-an hour, `7b` is NotaGPT (score image → CLIP ViT-L/14-336 → MLP → Mistral-7B → text).  All are the
-same code.
+Sizes: `tiny` trains on two CPU cores in minutes from parts that are shipped, `small` in an
+afternoon from nothing, `mini` on one GPU within an hour, `7b` is NotaGPT (score image → CLIP
+ViT-L/14-336 → MLP → Mistral-7B → text).  All are the same code.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 
 SIZES = ("tiny", "small", "mini", "7b")
+ON_CPU = ("tiny", "small")  # made to be trained on two cores
 
 # One table says what trains (design decision 4): the first full match of a parameter's path wins,
 # every parameter must match, every rule must apply.
@@ -24,19 +25,17 @@ def model(size: str) -> ConfigDict:
     vision |= dict(patches="all", most_patches=0)
     text = dict(rope_theta=1e6, rms_norm_eps=1e-5, sliding_window=0, tie_word_embeddings=False)
     if size == "tiny":
-        # Patches of 56 px, 36 image tokens: few enough to find the header among them in minutes.
-        vision |= dict(patch_size=56, hidden_size=128, intermediate_size=512)
+        vision |= dict(patch_size=14, hidden_size=192, intermediate_size=576, feature_layer=-1)
         vision |= dict(num_hidden_layers=4, num_attention_heads=4)
-        text |= dict(vocab_size=0, hidden_size=128, intermediate_size=384, num_hidden_layers=3)
-        text |= dict(num_attention_heads=4, num_key_value_heads=2, head_dim=32)
+        text |= dict(vocab_size=0, hidden_size=192, intermediate_size=512, num_hidden_layers=3)
+        text |= dict(num_attention_heads=3, num_key_value_heads=3, head_dim=64)
     elif size == "small":
         vision |= dict(patch_size=14, hidden_size=256, intermediate_size=768, feature_layer=-1)
         vision |= dict(num_hidden_layers=6, num_attention_heads=4)
-        vision |= dict(patches="inked", most_patches=320)
         text |= dict(vocab_size=0, hidden_size=256, intermediate_size=640, num_hidden_layers=4)
         text |= dict(num_attention_heads=4, num_key_value_heads=4, head_dim=64)
     elif size == "mini":
-        vision |= dict(patch_size=14, hidden_size=384, intermediate_size=1536)
+        vision |= dict(patch_size=14, hidden_size=384, intermediate_size=1536, feature_layer=-1)
         vision |= dict(num_hidden_layers=10, num_attention_heads=6)
         text |= dict(vocab_size=0, hidden_size=512, intermediate_size=1408, num_hidden_layers=7)
         text |= dict(num_attention_heads=8, num_key_value_heads=4, head_dim=64)
@@ -46,11 +45,13 @@ def model(size: str) -> ConfigDict:
         text |= dict(vocab_size=32064, hidden_size=4096, intermediate_size=14336)
         text |= dict(num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8)
         text |= dict(head_dim=128)
+    if size != "7b":  # blank paper is not looked at
+        vision |= dict(patches="inked", most_patches=320)
     # kind: mlp2; mlp1 and resampler are the connector experiment's alternatives.
     connector = dict(kind="mlp2", num_queries=64, num_hidden_layers=2, num_attention_heads=8)
     remat = "full" if size == "7b" else "none"
-    unroll = 4 if size in ("tiny", "small") else 1
-    operands = "bfloat16" if size == "small" else ""
+    unroll = 4 if size in ON_CPU else 1
+    operands = "bfloat16" if size in ON_CPU else ""
     computed = dict(remat=remat, attention="auto", unroll=unroll, operands=operands)
     return ConfigDict(dict(vision=vision, text=text, connector=connector, **computed))
 
@@ -64,7 +65,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     size = size or "tiny"
     if size not in SIZES:
         raise ValueError(f"unknown size {size!r}: choose one of {', '.join(SIZES)}")
-    tiny, paper = size == "tiny", size == "7b"
+    paper = size == "7b"
     c = ConfigDict()
     c.size, c.phase, c.seed = size, phase, 0
     c.run_dir = f"runs/{size}/phase{phase}"
@@ -78,33 +79,33 @@ def get_config(size: str, phase: int) -> ConfigDict:
     # Folder of a Hugging Face fast tokenizer, or a run that has one; "" trains a byte-level BPE of
     # vocab_size entries on the dataset's training split.  The run keeps it in run_dir/tokenizer.
     c.tokenizer = "checkpoints/llava-mistral-7b" if paper else ""
-    c.vocab_size = {"tiny": 1024, "small": 512}.get(size, 4096)
-    c.chunks = "fine" if size == "small" else "notes"  # what its merges stay within
+    c.vocab_size = 512 if size in ON_CPU else 4096
+    c.chunks = "notes" if paper else "fine"  # what its merges stay within
 
     c.data = ConfigDict()
     c.data.dir = f"data/{size}"
     # What is built where data.dir is not there yet: arguments of nota_jax.data.build.
-    variants = {"tiny": 1, "small": 3}.get(size, 4)
-    c.data.build = ConfigDict(dict(limit=3000 if tiny else 0, variants=variants))
-    # No corpora: all of them; no workers: all cores.  What is shipped is trained without Essen's
-    # tunes, which are for non-commercial use.
-    free = ("oneills1850", "airdsAirs", "ryansMammoth", "miscFolk", "nottingham-dataset")
-    c.data.build.update(dict(corpora=free if size == "small" else (), seed=0, workers=0))
+    c.data.build = ConfigDict(dict(limit=0, variants=4, corpora=(), seed=0, workers=0))
+    # No corpora: all of them; no workers: all cores.
+    if size == "tiny":
+        c.data.build.update(limit=3000, variants=1)
+    if size == "small":
+        small_data(c)
     c.data.tasks, c.data.subtasks = (), ()  # no subtasks: all of them
     c.data.shares = ConfigDict()  # subtask: share of the pages that ask it, 1 where it is not named
     c.data.template, c.data.image_mode = "mistral_instruct", "pad"
     c.data.jitter = 0  # pixels by which training pictures are moved at random
-    c.data.corrupt = 0.0  # share of the answers' tokens that the model is shown wrongly
+    c.data.corrupt = 0.0  # share of the answers' notes and numbers that are shown wrongly
+    c.data.misread = 0.0  # share of the labels that the objective "described" shows wrongly
+    c.data.curriculum = 0  # steps in which rows grow from the shortest to the longest
     c.data.pictures = True  # False: rows of text alone, for the objective "text"
     c.data.batch_size = 0  # questions per optimizer step, over all devices
     c.data.accumulation = 1
     c.data.turns_per_row = 8  # as many as fit; 1 gives LLaVA's rows
-    c.data.lengths = (1024, 2048)
-    if size in ("tiny", "small"):
-        c.data.lengths = (128, 256, 512) if tiny else (384, 512, 640, 704, 768, 832)
+    c.data.lengths = (1024, 2048) if paper else (384, 512, 640, 704, 768, 832)
     # Each length shrinks to its longest row, rounded up; TPU's attention kernel wants 128s.
-    c.data.length_multiple = 8 if size in ("tiny", "small") else 128
-    c.data.threads = 2 if size in ("tiny", "small") else 8
+    c.data.length_multiple = 8 if size in ON_CPU else 128
+    c.data.threads = 2 if size in ON_CPU else 8
 
     c.trainable = EVERYTHING
     c.optim = ConfigDict(dict(learning_rate=0.0, warmup=0.03, final=0.0, weight_decay=0.0))
@@ -120,7 +121,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     # -1: what is left; twice: fsdp inside a host (GPU) or slice (TPU), data over several of them
     c.mesh = ConfigDict(dict(data=-1, fsdp=-1, tensor=1))
     c.dtype = ""  # of compute; "": bfloat16 on accelerators, float32 on CPU
-    c.log_every, c.save_every, c.keep = 10, 200 if tiny else 500, 2
+    c.log_every, c.save_every, c.keep = 10, 500, 2
     c.profile = ()  # first and last step of a trace into RUN_DIR/profile, as (10, 13)
     # No split: training ends without an evaluation.
     c.eval = ConfigDict(dict(split="test", questions=240, max_new_tokens=512, batch_size=8))
@@ -129,55 +130,59 @@ def get_config(size: str, phase: int) -> ConfigDict:
     return c
 
 
-def from_scratch(c: ConfigDict, *, learning_rate: float, **tiny) -> ConfigDict:
-    """Adapts a phase to the sizes that start from random weights.
+def small_data(c: ConfigDict) -> None:
+    """What is shipped is trained without Essen's tunes, which are for non-commercial use."""
+    c.data.dir = "data/small"
+    free = ("oneills1850", "airdsAirs", "ryansMammoth", "miscFolk", "nottingham-dataset")
+    c.data.build.update(dict(limit=0, variants=3, corpora=free))
 
-    There is nothing yet to freeze: a frozen random CLIP would be blind and a frozen random decoder
-    mute.  So they train everything in every phase, at a learning rate for their size; `tiny` also
-    takes the fields given by name, dots as double underscores.
-    """
+
+def from_scratch(c: ConfigDict) -> ConfigDict:
+    """Adapts a part's training to the sizes that have no CLIP and no Mistral to start from."""
     if c.size == "7b":
         return c
-    c.trainable = EVERYTHING
+    if c.size == "tiny":
+        small_data(c)  # its parts are shipped
     c.data.template = "mistral_instruct"  # the decoder has yet to learn where an answer ends
-    c.optim.learning_rate, c.optim.b2 = learning_rate, 0.98
+    c.optim.learning_rate, c.optim.b2, c.optim.weight_decay = 1e-3, 0.98, 0.01
+    c.optim.final, c.data.jitter = 0.05, 7
     # White paper is the same large input at every pixel.  Kernels that are kept blind to it see ink
     # alone, and take steps that fit the thousands of pixels they add up (docs/results.md).
     kernel = r"vision_tower/embeddings/patch_embedding/.*"
-    c.optim.center_rules = ((kernel, True), (r".*", False))
-    c.optim.multiplier_rules = ((kernel, 0.15), (r".*", 1.0))
-    c.optim.final, c.data.jitter = 0.1, 4
-    if c.size == "tiny":
-        c.update_from_flattened_dict({k.replace("__", "."): v for k, v in tiny.items()})
+    if c.objective == "symbols":
+        c.optim.center_rules = ((kernel, True), (r".*", False))
+        c.optim.multiplier_rules = ((kernel, 0.15), (r".*", 1.0))
     return c
 
 
-def from_parts(c: ConfigDict, **small) -> ConfigDict:
-    """Adapts a phase to `small`, which starts from a tower that sees and a decoder that writes.
+def from_parts(c: ConfigDict, **sizes: dict) -> ConfigDict:
+    """Adapts a phase to the sizes that start from a tower that sees and a decoder that writes.
 
-    Both were trained here (`configs/vision.py`, `configs/text.py`), as CLIP and Mistral were for
-    the paper.  Phases 1 and 2 freeze the tower.  Phase 1 trains the decoder too where the paper
-    trains the connector alone, because a decoder of text has no heads yet that look at a page.
+    Both were trained here (`configs/vision.py`, `text.py`, `described.py`), as CLIP and Mistral
+    were for the paper.  What trains is the paper's table in every phase; with the model train the
+    heads of the aids, which are in no export.
 
-    small: fields to set, dots as double underscores.
+    sizes: of each size, fields to set.
     """
-    if c.size != "small":
+    if c.size == "7b":
         return c
-    c.parts = (
-        (r"(vision_tower|aids/symbols)/.*", f"runs/{c.size}/vision"),
-        (r"language_model/.*", f"runs/{c.size}/text"),
-    )
-    c.tokenizer = f"runs/{c.size}/vision"
+    if c.phase == 1:
+        if c.size == "tiny":
+            c.init_from = c.tokenizer = "checkpoints/tiny-parts"
+        else:
+            c.previous, c.tokenizer = f"runs/{c.size}/described", f"runs/{c.size}/vision"
+        c.trainable = ((r"(multi_modal_projector|aids)/.*", True), (r".*", False))
+    else:
+        c.tokenizer = f"runs/{c.size}/phase1"
     c.objective, c.loss_weights = "reading", ConfigDict()
     c.aids.update(dict(gaze=0.5, address=0.2))
-    c.trainable = ALL_BUT_VISION
-    c.optim.center_rules, c.optim.multiplier_rules = ((r".*", False),), ((r".*", 1.0),)
-    c.optim.learning_rate, c.optim.weight_decay, c.optim.final = 1e-3, 0.01, 0.05
-    c.data.corrupt, c.data.jitter = 0.1, 7
+    c.data.template = "mistral_instruct"
+    c.optim.learning_rate, c.optim.b2, c.optim.weight_decay = 1e-3, 0.98, 0.01
+    c.optim.final, c.data.corrupt, c.data.jitter = 0.05, 0.1, 7
     if c.phase == 3:  # all of it, the tower more slowly
-        c.trainable, c.aids.symbols = EVERYTHING, 0.1
+        c.aids.symbols = 0.1
         kernel = r"vision_tower/embeddings/patch_embedding/.*"
         seeing = r"(vision_tower|aids/symbols)/.*"
         c.optim.multiplier_rules = ((kernel, 0.05), (seeing, 0.3), (r".*", 1.0))
-    c.update_from_flattened_dict({k.replace("__", "."): v for k, v in small.items()})
+    c.update_from_flattened_dict(sizes.get(c.size, {}))
     return c

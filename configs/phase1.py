@@ -15,7 +15,14 @@ def get_config(size: str = "tiny"):
     c.data.tasks = ("alignment",)
     c.data.template, c.data.turns_per_row = "plain", 1
     c.data.batch_size = 256
+    if c.size != "7b":  # from a bar to a few, a system, a whole page
+        c.data.tasks, c.data.subtasks = ("alignment", "extraction"), ("alignment", "abc")
+        c.data.lengths = (352, 368, *c.data.lengths)
     c.trainable = common.CONNECTOR_ONLY
     c.optim.learning_rate, c.epochs = 2e-4, 10.0
-    c = common.from_scratch(c, learning_rate=5e-4, data__batch_size=16, epochs=0.5)
-    return common.from_parts(c, data__batch_size=8, steps=600, optim__final=0.5)
+    return common.from_parts(
+        c,
+        tiny={"data.batch_size": 8, "steps": 300, "data.curriculum": 200},
+        small={"data.batch_size": 8, "steps": 600, "data.curriculum": 400},
+        mini={"data.batch_size": 64, "steps": 600, "data.curriculum": 400},
+    )

@@ -16,11 +16,11 @@ def get_config(size: str = "tiny"):
     c.data.batch_size = 128
     c.trainable = common.ALL_BUT_VISION
     c.optim.learning_rate, c.epochs = 2e-5, 3.0
-    # Titles and whole pages of ABC are beyond `tiny`'s minutes: few pages ask for them.
-    shares = {"title": 0.1, "composer": 0.1, "abc": 0.01}
-    c = common.from_scratch(
-        c, learning_rate=5e-4, data__batch_size=48, data__shares=shares, epochs=4.0
+    if c.size != "7b":  # pages and highlighted bars of the same tunes
+        c.data.tasks = ("extraction", "alignment")
+    return common.from_parts(
+        c,
+        tiny={"data.batch_size": 20, "steps": 400},
+        small={"data.batch_size": 20, "epochs": 3.0},
+        mini={"data.batch_size": 128, "epochs": 3.0},
     )
-    # `small` reads pages and highlighted bars of the same tunes.
-    both = ("extraction", "alignment")
-    return common.from_parts(c, data__tasks=both, data__batch_size=20, epochs=3.0)

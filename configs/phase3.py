@@ -21,7 +21,11 @@ def get_config(arg: str = "tiny"):
     c.data.batch_size = 128
     c.trainable = common.ALL_BUT_VISION if variant else common.EVERYTHING
     c.optim.learning_rate, c.epochs = 2e-5, 3.0
-    c = common.from_scratch(c, learning_rate=3e-4, data__batch_size=48, epochs=0.25)
-    # `small` goes on reading while it learns to tell: what only analyses forgets the notes.
-    tasks = ("extraction", "alignment", "analysis")
-    return common.from_parts(c, data__tasks=tasks, data__batch_size=20, epochs=1.0)
+    if c.size != "7b":  # who only analyses forgets the notes
+        c.data.tasks = ("extraction", "alignment", "analysis")
+    return common.from_parts(
+        c,
+        tiny={"data.batch_size": 20, "steps": 100},
+        small={"data.batch_size": 20, "epochs": 1.0},
+        mini={"data.batch_size": 128, "epochs": 1.0},
+    )

@@ -22,14 +22,11 @@ def get_config(arg: str = "small"):
     # A page with and a page without highlighted bars of every drawing; their texts are not read.
     c.data.tasks, c.data.subtasks = ("alignment", "extraction"), ("alignment", "unit_note_length")
     c.data.turns_per_row = 1
-    c.data.batch_size = 128 if size == "7b" else 5
-    towers = ((r"vision_tower/.*", not variant), (r"aids/.*", True), (r".*", False))
+    c.data.batch_size = 5 if c.size in common.ON_CPU else 128
     c.objective, c.loss_weights = "symbols", ConfigDict()
     c.optim.learning_rate, c.epochs = 1e-3 if variant else 1e-4, 1.0
-    c = common.from_scratch(c, learning_rate=1e-3)
-    c.trainable = towers
-    if size != "7b":
-        c.optim.weight_decay, c.optim.final, c.data.jitter = 0.01, 0.05, 7
-        c.steps = 4500
+    c.trainable = ((r"vision_tower/.*", not variant), (r"aids/.*", True), (r".*", False))
+    c = common.from_scratch(c)
+    c.steps = {"tiny": 10000, "small": 4500}.get(c.size, 0)
     c.eval.split = ""  # it answers nothing yet
     return c

@@ -45,6 +45,11 @@ print(processor.decode(answer, skip_special_tokens=True))
 ```
 """
 
+PARTS = """
+**Parts to start from, as CLIP and Mistral are for the paper**: the tower sees and the decoder
+writes, and the connector between them is still random. It reads when phase 1 has trained that.
+"""
+
 ESSEN = "essenFolksong"
 MOST_PHASES = 9  # a chain of runs that is longer runs in a circle
 
@@ -53,6 +58,7 @@ def write(folder: Path, config: NotaGPTConfig, step: int | None) -> str:
     """README.md of the export of `folder`, a run's or a conversion's directory."""
     chain = _chain(folder)
     parts = [HEAD.format(name=chain[0][1].get("size", "converted") if chain else "converted")]
+    parts += [] if not chain or chain[0][1].get("phase") else [PARTS]
     parts += ["\n## Architecture\n", *_architecture(config)]
     parts += ["\n## Base models\n", *_bases(chain[-1] if chain else (folder, {}))]
     if chain:
@@ -131,7 +137,7 @@ def _phases(chain: list[tuple[Path, dict[str, Any]]], step: int | None) -> list[
     headers = ("phase", "tasks", "trains", "learning rate", "questions per step", "config digest")
     rows = [
         (
-            str(config["phase"]),
+            str(config["phase"] or config["objective"]),
             ", ".join(config["data"]["tasks"]),
             _trains(config),
             f"{config['optim']['learning_rate']:g}",

@@ -1,4 +1,4 @@
-"""Reads a page with the shipped model, then trains: dataset, phases 1, 2 and 3 at size tiny.
+"""Reads a page with the shipped model, then trains: dataset, phases 1, 2 and 3 of tiny from parts.
 
     make quickstart
 
@@ -20,8 +20,9 @@ from nota_jax import tables
 from nota_jax.environment import quiet
 from nota_jax.errors import exit_status
 from nota_jax.files import write_json
+from nota_jax.units import percent
 
-SHIPPED = Path("checkpoints/small")
+SHIPPED, PARTS = Path("checkpoints/small"), Path("checkpoints/tiny-parts")
 PHASES = {1: "alignment", 2: "extraction", 3: "analysis"}
 
 
@@ -112,32 +113,28 @@ def quick_phase(number: int) -> dict[str, Any]:
 
 def summary(results: list[dict[str, Any]]) -> str:
     """What was done, what it scored on held-out tunes, and where everything lies."""
-    lines = ["", "Summary: size tiny, random initial weights, held-out tunes", ""]
-    phases = [
-        (f"{r['phase']} {PHASES[r['phase']]}", str(r["steps"]), str(r["images"]),
-         str(r["questions"]), f"{r['loss']:.3f}" if r["loss"] is not None else "–",
-         f"{r['seconds']['train']:.0f}", f"{r['seconds']['evaluate']:.0f}")
-        for r in results
-    ]  # fmt: skip
-    head = ("phase", "steps", "images", "questions", "loss", "train s", "evaluate s")
-    lines += [tables.text(head, phases), ""]
-    extraction = next(r for r in results if r["phase"] == 2)["scores"]
-    fields = []
-    for field, rate in extraction["extraction_rate"].items():
-        base = extraction["majority_rate"][field]["value"]
-        fields.append(
-            (field, f"{100 * rate['value']:.1f} %", f"{100 * base:.1f} %",
-             f"{100 * (rate['value'] - base):+.1f}", str(rate["asked"]))
+    lines = ["", f"Summary: size tiny, from the parts in {PARTS}, held-out tunes", ""]
+    phases = []
+    for r in results:
+        wrong = {name: percent(d["normalised"]) for name, d in r["scores"]["levenshtein"].items()}
+        loss, spent = r["loss"], r["seconds"]
+        phases.append(
+            (f"{r['phase']} {PHASES[r['phase']]}", str(r["steps"]), str(r["images"]),
+             f"{loss:.3f}" if loss is not None else "–", wrong.get("alignment", percent(None)),
+             wrong.get("abc", percent(None)), f"{spent['train']:.0f}", f"{spent['evaluate']:.0f}")
         )  # fmt: skip
-    columns = ("extraction (phase 2)", "model", "majority", "difference", "asked")
+    head = ("phase", "steps", "images", "loss", "bars, wrong", "whole ABC, wrong", "train s",
+            "evaluate s")  # fmt: skip
+    lines += [tables.text(head, phases), ""]
+    last = results[-1]
+    fields = []
+    for field, rate in last["scores"]["extraction_rate"].items():
+        model, majority = rate["value"], last["scores"]["majority_rate"][field]["value"]
+        row = (percent(model), percent(majority), f"{100 * (model - majority):+.1f}")
+        fields.append((field, *row, str(rate["asked"])))
+    columns = (f"after phase {last['phase']}", "right", "majority", "difference", "asked")
     lines += [tables.text(columns, fields), ""]
-    texts = []
-    for r in results[:2]:
-        for name, d in r["scores"]["levenshtein"].items():
-            label = "whole ABC" if name == "abc" else "highlighted bars"
-            row = (f"{d['mean']:.1f}", f"{d['mean_length']:.1f}", str(d["asked"]))
-            texts.append((f"{label} (phase {r['phase']})", *row))
-    lines.append(tables.text(("transcription", "Levenshtein", "empty answer", "asked"), texts))
+    lines += ["wrong: of an answer's characters, the mean over answers (an empty one: 100 %)"]
     seconds = sum(sum(r["seconds"].values()) for r in results)
     lines += ["", f"{seconds / 60:.1f} minutes for the three phases"]
     data = results[0]["dataset"]

@@ -285,11 +285,13 @@ def weights(run: Run, say: Say = print) -> Tree:
 def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict[str, Any]:
     """Answers held-out questions and writes predictions.jsonl and evaluation.json.
 
-    params: None for `weights`.  Only process 0 gets the scores; others get {}.
+    params: as training left them; None for `weights`.  Only process 0 gets the scores; others
+      get {}.
     """
     config = run.config
     mesh = make_mesh(**config.mesh)
     params = weights(run, say) if params is None else params
+    params = {name: part for name, part in params.items() if name != AIDS}  # none answers
     settings = predict.Settings(
         dataset=config.data.dir,
         splits=tuple(f"{task}_{config.eval.split}" for task in config.data.tasks),

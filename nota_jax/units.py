@@ -1,4 +1,4 @@
-"""Sizes and durations as people read them."""
+"""Sizes, durations and shares as people read them."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def duration(seconds: float) -> str:
     minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def percent(share: float | None) -> str:
+    """0.345 → "34.5 %"; None, where there was nothing to measure, → "–"."""
+    return "–" if share is None else f"{100 * share:.1f} %"

@@ -30,6 +30,9 @@ def folder(tmp_path_factory):
     return folder
 
 
+TASKS = {1: "alignment", 2: "extraction", 3: "analysis"}
+
+
 def configured(phase, folder):
     """A phase's own configuration, shrunk."""
     c = phase.get_config("tiny")
@@ -38,9 +41,11 @@ def configured(phase, folder):
     c.run_dir = str(folder / f"phase{c.phase}")
     c.previous = str(folder / f"phase{c.phase - 1}") if c.phase > 1 else ""
     c.model.vision.update(dict(image_size=336, patch_size=84, hidden_size=16, intermediate_size=32))
-    c.model.vision.update(dict(num_hidden_layers=2, num_attention_heads=2))
+    c.model.vision.update(dict(num_hidden_layers=2, num_attention_heads=2, most_patches=12))
     c.model.text.update(dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1))
     c.model.text.update(dict(num_attention_heads=2, num_key_value_heads=1, head_dim=8))
+    c.init_from = c.tokenizer = ""
+    c.data.tasks = (TASKS[c.phase],)
     c.vocab_size, c.steps, c.log_every = 400, 3, 1
     c.data.batch_size, c.data.lengths, c.data.threads = 6, (512,), 1
     c.data.shares = {}
@@ -49,8 +54,9 @@ def configured(phase, folder):
 
 
 def test_three_phases_hand_their_weights_on_and_are_evaluated(folder):
-    for phase, task in ((phase1, "alignment"), (phase2, "extraction"), (phase3, "analysis")):
+    for phase in (phase1, phase2, phase3):
         config, said = configured(phase, folder), []
+        (task,) = config.data.tasks
         prepared = run.prepare(config, said.append)
         outcome = run.train(prepared, said.append)
         assert outcome.step == 3 and outcome.interrupted is None

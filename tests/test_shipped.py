@@ -6,11 +6,16 @@ from pathlib import Path
 import Levenshtein
 import pytest
 
+from configs import phase1, text
 from nota_jax import quickstart, run
 from nota_jax.data.build import dataset
 from nota_jax.data.build.pages import Settings
+from nota_jax.data.feed.pipeline import Pipeline
 from nota_jax.data.store import reader
 from nota_jax.evaluation import predict
+from nota_jax.params import flatten, resolve, unflatten
+from nota_jax.training.objectives import text as text_alone
+from nota_jax.training.program import pipeline_config
 
 SHIPPED = Path(__file__).parents[1] / quickstart.SHIPPED
 
@@ -59,3 +64,28 @@ def test_it_is_small_and_says_where_it_comes_from():
     assert config["vision_config"]["patches"] == "inked"
     card = (SHIPPED / "README.md").read_text()
     assert "without Essen" in card and "320 of a page's 576 patches" in card
+
+
+def test_tiny_starts_phase_1_from_the_parts_and_trains_the_connector_alone(tmp_path, monkeypatch):
+    """What the table freezes was trained before: a decoder that knows what ABC looks like."""
+    monkeypatch.chdir(Path(__file__).parents[1])
+    config = phase1.get_config("tiny")
+    parts = Path(config.init_from)
+    assert parts == quickstart.PARTS and config.tokenizer == config.init_from
+    assert sum(path.stat().st_size for path in parts.rglob("*")) < 10e6
+    card = (parts / "README.md").read_text()
+    assert "Parts to start from" in card and "without Essen" in card
+    config.run_dir, config.data.dir = str(tmp_path / "run"), str(tmp_path / "data")
+    config.data.build.update(corpora=("ryansMammoth",), limit=12, workers=1)
+    prepared, said = run.prepare(config, lambda _: None), []
+    loaded = flatten(run.weights(prepared, said.append))
+    assert any(str(parts) in line for line in said)
+    trains = resolve(config.trainable, {**loaded, "aids/address/bias": None}, table="trainable")
+    on = {path.split("/")[0] for path, trained in trains.items() if trained}
+    assert on == {"multi_modal_projector", "aids"}
+
+    splits = [s for s in reader.split_sizes(config.data.dir) if s.startswith("extraction")]
+    settings = pipeline_config(text.get_config("tiny"), 0, 1)
+    batch = next(iter(Pipeline(config.data.dir, splits, prepared.tokenizer, settings, epochs=1)))
+    total, weight = text_alone.sums(prepared.model, unflatten(loaded), batch, chunk=64)["answers"]
+    assert total / weight < 3.5  # log 512 is 6.2

@@ -62,9 +62,15 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> dict[str, A
       UserError: a configuration that does not fit, a missing package, sides that disagree.
     """
     if settings.peer:
-        # Which no optimizer of PyTorch has: left out on both sides, so that losses stay equal.
+        # What transformers and PyTorch have not is left out on both sides, so that losses stay
+        # equal: patches chosen by ink, gradient centralization.
         config = config.copy_and_resolve_references()
         config.optim.center_rules = ((r".*", False),)
+        v = config.model.vision
+        if v.patches == "inked":
+            more = (v.image_size // v.patch_size) ** 2 - v.most_patches
+            v.update(patches="all", most_patches=0)
+            config.data.lengths = tuple(length + more for length in config.data.lengths)
     setup = set_up(config, (settings.rounds + 1) * IN_TURN, say)
     records, phase, params = setup.records, setup.phase, setup.params
     multiple = config.data.length_multiple or 1

@@ -58,6 +58,12 @@ class Peer:
     def device(self) -> str:
         return "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
 
+    @property
+    def autocast(self) -> bool:
+        """Whether products have bf16 operands: ours have, by their own or the compute dtype."""
+        ours = self.phase.model.config
+        return "bfloat16" in (ours.dtype, ours.operands)
+
     def model(self) -> torch.nn.Module:
         """transformers' LLaVA with our weights; fp32, as the optimizer keeps them."""
         ours = self.phase.model.config
@@ -116,13 +122,12 @@ def _training_side(
     forward = torch.compile(model) if compiled else model
     model.train()
     clip = phase.config.optimizer.clip_norm
-    bf16 = phase.model.config.dtype == "bfloat16"
     trained = [p for p in model.parameters() if p.requires_grad]
 
     def train(i: int) -> float:
         for group in optimizer.param_groups:
             group["lr"] = rates[i] * group["multiplier"]
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device, torch.bfloat16, enabled=peer.autocast):
             loss = forward(**inputs[i % len(inputs)]).loss
         loss.backward()
         if clip:
@@ -205,7 +210,7 @@ def decoding_side(peer: Peer, asked: Asked, eos: int, pad: int, new_tokens: int)
 
     @torch.inference_mode()
     def answer(_: int) -> list[list[int]]:
-        with _quiet():
+        with _quiet(), torch.autocast(peer.device, torch.bfloat16, enabled=peer.autocast):
             out = model.generate(
                 **inputs, max_new_tokens=new_tokens, do_sample=False,
                 eos_token_id=eos, pad_token_id=eos,

@@ -154,18 +154,17 @@ def _known(path: Path, mark: dict) -> dict[str, dict]:
 def _pages(
     model: NotaGPT, tokenizer: PreTrainedTokenizerFast, settings: Settings
 ) -> Iterator[EvalPage]:
-    for split in settings.splits:
-        yield from eval_questions(
-            settings.dataset,
-            split,
-            tokenizer,
-            n_image_tokens=model.config.num_image_tokens,
-            image_size=model.config.vision.image_size,
-            limit=settings.questions,
-            subtasks=settings.subtasks,
-            template=settings.template,
-            image_mode=settings.image_mode,
-        )
+    return eval_questions(
+        settings.dataset,
+        settings.splits,
+        tokenizer,
+        n_image_tokens=model.config.num_image_tokens,
+        image_size=model.config.vision.image_size,
+        limit=settings.questions,
+        subtasks=settings.subtasks,
+        template=settings.template,
+        image_mode=settings.image_mode,
+    )
 
 
 def _total(settings: Settings) -> int | None:

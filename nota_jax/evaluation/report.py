@@ -12,6 +12,7 @@ from nota_jax.data.store.reader import PageReader
 from nota_jax.evaluation import metrics
 from nota_jax.evaluation.metrics import Prediction
 from nota_jax.files import write_atomic, write_json
+from nota_jax.units import percent
 
 
 def training_answers(dataset: str | Path, splits: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -40,7 +41,7 @@ def table(scores: dict) -> str:
     """The same as plain text for a terminal, regions in one line each."""
     lines = [tables.text(("", "model", "majority", "asked"), _rows(scores["all"]))]
     for region, figures in scores["regions"].items():
-        average = _percent(figures["extraction_rate_average"])
+        average = percent(figures["extraction_rate_average"])
         lines.append(f"{region}: extraction rate {average}, {figures['questions']} questions")
     return "\n".join(lines)
 
@@ -53,12 +54,12 @@ def _rows(figures: dict) -> list[tuple[str, str, str, str]]:
     """(what, model, majority baseline, questions)."""
     rows = []
     for field, rate in figures["extraction_rate"].items():
-        baseline = _percent(figures["majority_rate"].get(field, {}).get("value"))
-        rows.append((f"{field} extraction", _percent(rate["value"]), baseline, str(rate["asked"])))
+        baseline = percent(figures["majority_rate"].get(field, {}).get("value"))
+        rows.append((f"{field} extraction", percent(rate["value"]), baseline, str(rate["asked"])))
     if rows:
         rows.append(
-            ("average extraction", _percent(figures["extraction_rate_average"]),
-             _percent(figures["majority_rate_average"]), "")
+            ("average extraction", percent(figures["extraction_rate_average"]),
+             percent(figures["majority_rate_average"]), "")
         )  # fmt: skip
     for name, d in figures["levenshtein"].items():
         # An empty answer's distance is the text's own length.
@@ -67,13 +68,9 @@ def _rows(figures: dict) -> list[tuple[str, str, str, str]]:
         rows.append((f"{name} Levenshtein / length", f"{d['normalised']:.3f}", "", str(d["asked"])))
     for field, rate in figures["confusion"].items():
         other = "composer" if field == "title" else "title"
-        rows.append((f"{field} answered with the {other}", _percent(rate["value"]), "",
+        rows.append((f"{field} answered with the {other}", percent(rate["value"]), "",
                      str(rate["asked"])))  # fmt: skip
     return rows
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def scores(predictions: Sequence[Prediction], answers: Iterator[tuple[str, str]]) -> dict:

@@ -130,6 +130,10 @@ def train(
             state = template.replace(trainable=chosen, frozen=frozen, **progress)
             batches.set_state(about["data"])
             totals = metrics.Totals(**about["totals"])
+            if (
+                main and start < config.total_steps
+            ):  # who comes behind reads what was run in the end
+                write_json(run_dir / "config.json", config.record)
             say(f"resuming behind step {start} of {config.total_steps} from {saved.directory}")
 
         # ---- the loop

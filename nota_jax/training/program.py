@@ -139,6 +139,8 @@ def pipeline_config(
         image_mode=d.image_mode,
         jitter=d.jitter,
         corrupt=d.corrupt,
+        misread=d.misread,
+        curriculum=d.curriculum,
         pictures=d.pictures,
         extras=objective.extras,
         patch=config.model.vision.patch_size,

@@ -13,7 +13,7 @@ def config(tmp_path_factory):
     config = phase2.get_config("tiny")
     home = tmp_path_factory.mktemp("breakdown")
     config.run_dir, config.data.dir = str(home / "run"), str(home / "data")
-    config.data.batch_size, config.data.lengths = 12, (128,)
+    config.data.batch_size, config.data.lengths = 12, (384,)
     return config
 
 
@@ -33,7 +33,7 @@ def test_the_parts_are_beginnings_of_one_and_the_same_step(config, monkeypatch):
 
     features, hidden = made[0](), made[1]()
     rows, length = found["rows"]
-    assert features.shape == (rows, 36, config.model.vision.hidden_size)
+    assert features.shape == (rows, 320, config.model.vision.hidden_size)
     assert hidden.shape == (rows, length, config.model.text.hidden_size)
     sums, (same, grads) = made[2](), made[3]()
     (total, weight), (again, _) = sums["answers"], same["answers"]

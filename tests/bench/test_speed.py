@@ -19,7 +19,8 @@ def small(tmp_path):
     """Phase 2 at the smallest shapes, without dataset or run."""
     c = phase2.get_config("tiny")
     c.model.vision.update(image_size=28, patch_size=7, hidden_size=32, intermediate_size=64)
-    c.model.vision.update(num_hidden_layers=2, num_attention_heads=2)
+    c.model.vision.update(num_hidden_layers=2, num_attention_heads=2, most_patches=16)
+    c.model.operands = ""  # answers are compared token by token
     c.model.text.update(hidden_size=32, intermediate_size=64, num_hidden_layers=2)
     c.model.text.update(num_attention_heads=4, num_key_value_heads=2, head_dim=8)
     c.vocab_size, c.data.batch_size, c.data.lengths = 128, 12, (128,)

@@ -38,11 +38,12 @@ def configured(folder, name):
     c.data.build.corpora, c.data.build.limit = (f"path:{folder / 'tunes'}",), 0
     c.data.build.workers = 1
     c.model.vision.update(dict(image_size=336, patch_size=84, hidden_size=16, intermediate_size=32))
-    c.model.vision.update(dict(num_hidden_layers=2, num_attention_heads=2))
+    c.model.vision.update(
+        dict(num_hidden_layers=2, num_attention_heads=2, patches="all", most_patches=0)
+    )
     c.model.text.update(dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1))
     c.model.text.update(dict(num_attention_heads=2, num_key_value_heads=1, head_dim=8))
-    c.trainable = ((r"vision_tower/.*", False), (r".*", True))
-    c.optim.multiplier_rules = ((r".*", 1.0),)
+    c.objective, c.tokenizer = "answers", ""
     c.vocab_size, c.steps, c.log_every = 400, 2, 1
     c.data.batch_size, c.data.lengths, c.data.threads, c.data.shares = 4, (512,), 1, {}
     return c

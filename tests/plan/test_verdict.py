@@ -21,7 +21,8 @@ def tiny_plan(tmp_path_factory):
     config = phase2.get_config("tiny")
     config.data.dir, config.run_dir = str(out / "none"), str(out / "run")
     config.data.lengths, config.model.text.vocab_size = (128,), 1024
-    config.model.vision.image_size = 112
+    config.model.vision.image_size, config.model.vision.most_patches = 112, 36
+    config.objective, config.trainable = "answers", ((r".*", True),)
     config.model.text.num_hidden_layers = config.model.vision.num_hidden_layers = 2
     found = verdict.run(config, verdict.Settings("cpu:4", False, out), said.append)
     return out, config, found, said

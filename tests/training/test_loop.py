@@ -102,6 +102,15 @@ def test_six_steps_equal_three_a_restart_and_three_bit_for_bit(run, tmp_path):
     assert logs[0][6] == logs[1][6]
 
 
+def test_a_run_that_goes_on_with_more_steps_says_so_in_its_record(run, tmp_path):
+    """What model cards are written from is what was run in the end."""
+    run(tmp_path, record={"steps": 6})
+    run(tmp_path, total_steps=8, record={"steps": 8})
+    assert json.loads((tmp_path / "config.json").read_text()) == {"steps": 8}
+    run(tmp_path, total_steps=8, record={"steps": 4})  # nothing more was done
+    assert json.loads((tmp_path / "config.json").read_text()) == {"steps": 8}
+
+
 def test_a_finished_run_is_left_as_it_is(run, tmp_path):
     run(tmp_path)
     before = sorted(p.stat().st_mtime_ns for p in (tmp_path / "checkpoints").rglob("*"))

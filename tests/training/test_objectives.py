@@ -23,7 +23,7 @@ from nota_jax.training.terms import Objective
 
 
 def configured(**changes):
-    config = phase2.get_config("tiny")
+    config = phase2.get_config("7b")
     config.update_from_flattened_dict(changes)
     return config
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import described as of_described
 from configs import phase1, phase2, phase3, text, vision
 from nota_jax.checkpoint.steps import load_parts
 from nota_jax.data.feed import labels
@@ -20,7 +21,7 @@ from nota_jax.pixels import normalize
 from nota_jax.run import Run, known_aids, parts_weights
 from nota_jax.training import objectives
 from nota_jax.training.loop import TrainConfig, train
-from nota_jax.training.objectives import answers, reading, symbols
+from nota_jax.training.objectives import answers, described, reading, symbols
 from nota_jax.training.objectives import text as text_alone
 from nota_jax.training.optimizer import OptimizerConfig
 
@@ -41,11 +42,11 @@ def told(rows, patches, seed=0):
 def batch(nano_batch):
     batch = nano_batch(3)
     batch["symbols"] = told(3, 4)
-    batch["look"] = np.full(batch["tokens"].shape, labels.NONE, np.int16)
+    batch["look"] = np.full((*batch["tokens"].shape, 2), labels.NONE, np.int16)
     batch["address"] = np.full((*batch["tokens"].shape, 3), labels.NONE, np.int8)
     for row in range(3):
         supervised = np.flatnonzero(batch["weights"][row])
-        batch["look"][row, supervised] = np.arange(len(supervised)) % 4
+        batch["look"][row, supervised] = (np.arange(len(supervised)) % 4)[:, None]
         batch["address"][row, supervised] = [1, 2, 3]
     return batch
 
@@ -59,6 +60,7 @@ def test_a_configuration_names_them_all(nano_config):
     for config, kind in (
         (vision.get_config("small"), "symbols"),
         (text.get_config("small"), "text"),
+        (of_described.get_config("small"), "described"),
         (phase1.get_config("small"), "reading"),
         (phase2.get_config("small"), "reading"),
         (phase3.get_config("small"), "reading"),
@@ -68,7 +70,9 @@ def test_a_configuration_names_them_all(nano_config):
         arrays = chosen.arrays(nano_config, 2, 8)
         assert set(chosen.extras) <= set(arrays)
         assert all(x.shape[0] == 2 for x in arrays.values())
-        assert ("symbols" in arrays) == bool(kind == "symbols" or config.aids.symbols)
+        assert ("symbols" in arrays) == bool(
+            kind in ("symbols", "described") or config.aids.symbols
+        )
 
 
 # ---- symbols
@@ -128,6 +132,38 @@ def test_text_alone_has_the_loss_of_a_row_without_an_image(nano_config, nano_par
     without = {k: x for k, x in plain.items() if k != "images"}
     got = text_alone.sums(model, nano_params, without, chunk=8)
     np.testing.assert_allclose(got["answers"], want["answers"], rtol=1e-6)
+
+
+# ---- described pages
+
+
+def test_a_described_page_is_the_sum_of_what_its_patches_hold(nano_config, batch):
+    tables = described.aids(nano_config, jax.random.key(1))["described"]
+    chosen = jnp.tile(jnp.array([0, 2, 3]), (3, 1))
+    got = described.describe(jnp.asarray(batch["symbols"]), chosen, tables, nano_config)
+    sizes = list(labels.FIELDS.values())
+    for row, place in np.ndindex(3, 3):
+        patch = int(chosen[row, place])
+        want = np.array(tables["places"][patch])
+        for slot, i in np.ndindex(labels.SLOTS, FIELDS):
+            if (label := int(batch["symbols"][row, patch, slot, i])) != labels.NONE:
+                want += tables["symbols"][slot * sum(sizes) + sum(sizes[:i]) + label]
+        np.testing.assert_allclose(got[row, place], want, rtol=1e-4, atol=1e-5)
+
+
+def test_the_decoder_learns_from_described_pages_without_a_tower(nano_config, nano_params, batch):
+    """Gradients reach the decoder and the descriptions, and neither tower nor connector."""
+    model = NotaGPT(nano_config)
+    params = {**nano_params, "aids": described.aids(nano_config, jax.random.key(1))}
+    objective = described.objective(of_described.get_config("tiny"))
+
+    def loss(p):
+        found = described.sums(model, p, batch, chunk=8)
+        return objective.loss(found, {name: w for name, (_, w) in found.items()})
+
+    for path, gradient in flatten(jax.grad(loss)(params)).items():
+        seeing = path.startswith(("vision_tower/", "multi_modal_projector/"))
+        assert (np.abs(gradient).max() == 0) == seeing, path
 
 
 # ---- aids

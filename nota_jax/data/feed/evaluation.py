@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class EvalPage:
 
 def eval_questions(
     dataset_dir: str | Path,
-    split: str,
+    splits: Sequence[str],
     tok: PreTrainedTokenizerFast,
     *,
     n_image_tokens: int,
@@ -44,30 +45,34 @@ def eval_questions(
     template: str = "mistral_instruct",
     image_mode: str = "pad",
 ) -> Iterator[EvalPage]:
-    """Pages of a split with their questions, in a fixed random order.
+    """Pages of the splits, one after the other, with their questions, in a fixed random order.
 
-    The order does not depend on anything but the split's size, so that `limit` questions (0: all)
-    are a fair and repeatable sample of it; the last page may be cut to meet the limit.
+    The order does not depend on anything but a split's size, so that `limit` questions of each (0:
+    all) are a fair and repeatable sample of it; its last page may be cut to meet the limit.
+
+    Raises:
+      UserError: `subtasks` (see `packing.RowSettings`) names one that none of the splits has.
     """
-    pages = PageReader(dataset_dir, [split])
+    readers = [PageReader(dataset_dir, [split]) for split in splits]
     prefix = tuple(chat.encode_prefix(tok, template, n_image_tokens))
-    found = {turn.subtask for page in pages for turn in page.turns} if subtasks else set()
-    wanted = wanted_subtasks(subtasks, found)
-    asked = 0
-    for index in np.random.default_rng(0).permutation(len(pages)):
-        page = pages[int(index)]
-        turns = tuple(turn for turn in page.turns if not subtasks or turn.subtask in wanted)
-        turns = turns[: limit - asked] if limit else turns
-        if turns:
-            prompts = chat.encode_prompts(tok, template, [turn.question for turn in turns])
-            yield EvalPage(
-                id=page.id,
-                image=images.load(page.png, image_size, image_mode, name=page.id),
-                prefix=prefix,
-                prompts=tuple(map(tuple, prompts)),
-                turns=turns,
-                metadata=page.metadata,
-            )
-        asked += len(turns)
-        if limit and asked >= limit:
-            return
+    all_pages = itertools.chain.from_iterable(readers) if subtasks else ()
+    wanted = wanted_subtasks(subtasks, {turn.subtask for page in all_pages for turn in page.turns})
+    for pages in readers:
+        asked = 0
+        for index in np.random.default_rng(0).permutation(len(pages)):
+            page = pages[int(index)]
+            turns = tuple(turn for turn in page.turns if not subtasks or turn.subtask in wanted)
+            turns = turns[: limit - asked] if limit else turns
+            if turns:
+                prompts = chat.encode_prompts(tok, template, [turn.question for turn in turns])
+                yield EvalPage(
+                    id=page.id,
+                    image=images.load(page.png, image_size, image_mode, name=page.id),
+                    prefix=prefix,
+                    prompts=tuple(map(tuple, prompts)),
+                    turns=turns,
+                    metadata=page.metadata,
+                )
+            asked += len(turns)
+            if limit and asked >= limit:
+                break

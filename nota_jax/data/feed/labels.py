@@ -116,6 +116,16 @@ def addresses(
     return out
 
 
+def misread(told: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """The classes `told` with so large a share of them replaced by another symbol's on the page."""
+    out = told.copy()
+    for field in range(1, told.shape[1]):  # something stays something
+        there = np.flatnonzero(told[:, field] != NONE)
+        wrong = there[rng.random(len(there)) < share]
+        out[wrong, field] = rng.choice(told[there, field], len(wrong)) if len(wrong) else 0
+    return out
+
+
 def cells(symbols: np.ndarray, size: int, patch: int) -> np.ndarray:
     """The patch that holds each symbol's centre, row by row; −1 outside the picture."""
     box = symbols["box"]
@@ -143,11 +153,14 @@ def _number(cell: np.ndarray) -> np.ndarray:
 
 
 def written(answer: str, subtask: str, places: Places, first_bar: int) -> np.ndarray:
-    """Which symbol each character of an answer writes, −1 for none: int32 [characters].
+    """Which symbols each character of an answer is read from, −1 for none: int32 [characters, 2].
+
+    Most are read from one symbol, twice the same.  A key is read from its signature, which leaves
+    its mode open, and from the tune's last note; a line's end from what stands there last.
 
     subtask: as in `records.Turn`; first_bar: that a piece of ABC begins with.
     """
-    out = np.full(len(answer), -1, np.int32)
+    out = np.full((len(answer), 2), -1, np.int32)
     if subtask in ("alignment", "abc"):
         titles = 0
         for span in spans(answer, first_bar):
@@ -158,6 +171,9 @@ def written(answer: str, subtask: str, places: Places, first_bar: int) -> np.nda
             else:
                 where = places.events if span.kind == "event" else places.bar_lines
                 out[span.start : span.end] = where.get((span.bar, span.event), -1)
+        for i in range(1, len(answer)):
+            if answer[i] == "\n":
+                out[i] = out[i - 1]
     elif name := {"title": "T", "composer": "C", "key": "K", "meter": "M"}.get(subtask):
         places.field(out, answer, 0, len(answer), name, 0)
     return out
@@ -173,6 +189,7 @@ class Places:
         self.bar_lines: dict[tuple[int, int], int] = {}
         self._letters: dict[tuple[str, int, int], int] = {}
         self._signs: dict[str, int] = {}
+        self._last_head = -1
         addresses = zip(
             symbols["bar"].tolist(), symbols["event"].tolist(), symbols["number"].tolist(),
             symbols["text"].tolist(), symbols["grace"].tolist(), kinds.tolist(), strict=True,
@@ -180,6 +197,7 @@ class Places:
         for i, (bar, event, number, text, grace, kind) in enumerate(addresses):
             if kind in ("head", "rest") and not grace:
                 self.events.setdefault((bar, event), i)
+                self._last_head = i if kind == "head" else self._last_head
             elif kind == "bar line":
                 self.bar_lines[bar, event] = i
             elif kind == "letter" and bar < 0:
@@ -191,7 +209,7 @@ class Places:
     def field(
         self, out: np.ndarray, answer: str, start: int, end: int, name: str, number: int
     ) -> None:
-        """A header field's value: letter by letter, or the sign that says it."""
+        """A header field's value: letter by letter, or the signs that say it."""
         if name in "TC":
             text = {"T": "title", "C": "composer"}[name]
             for i in range(start, end):
@@ -201,19 +219,30 @@ class Places:
         elif name in "KM":
             wanted = ("key", "clef") if name == "K" else ("meter",)
             out[start:end] = next((self._signs[k] for k in wanted if k in self._signs), -1)
+            if name == "K":
+                out[start:end, 1] = self._last_head
 
 
 def of_tokens(of_characters: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Which symbol each token writes: the first that a character of it writes; int32 [tokens].
+    """Which symbols each token is read from: the first and the last that its characters are read
+    from; int32 [tokens, 2].
 
-    starts: the character of the answer at which each token begins; at or behind the end it writes
-      nothing.
+    An answer's end is read from what its last character is read from: nothing comes behind it.
+
+    starts: the character of the answer at which each token begins; at or behind the end, its end.
     """
-    ends = np.append(starts[1:], len(of_characters))
-    out = np.full(len(starts), -1, np.int32)
-    for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        found = of_characters[max(start, 0) : max(end, 0)]
-        found = found[found >= 0]
-        if len(found):
-            out[i] = found[0]
-    return out
+    n = len(of_characters)
+    if not n:
+        return np.full((len(starts), 2), -1, np.int32)
+    ends = np.append(np.clip(starts[1:], 0, n), n)
+    starts = np.where(starts >= n, n - 1, np.maximum(starts, 0))
+    there, number = of_characters >= 0, np.arange(n)[:, None]
+    coming = np.minimum.accumulate(np.where(there, number, n)[::-1])[::-1][starts, 0]
+    gone = np.maximum.accumulate(np.where(there, number, -1))[np.maximum(ends, 1) - 1, 1]
+    return np.stack(
+        [
+            np.where(coming < ends, of_characters[np.minimum(coming, n - 1), 0], -1),
+            np.where(gone >= starts, of_characters[gone, 1], -1),
+        ],
+        axis=1,
+    )

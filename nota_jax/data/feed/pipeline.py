@@ -9,6 +9,7 @@ on the number of processes, threads or restarts.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import grain
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from nota_jax.data.feed import images, labels, lengths, packing, rows
+from nota_jax.data.feed import images, labels, lengths, packing, rows, tokenizer
 from nota_jax.data.records import Page
 from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
@@ -37,8 +38,11 @@ class PipelineConfig(packing.RowSettings):
     length_multiple: each length shrinks to its longest row, rounded up to a multiple of this; 0
       leaves it as it is.
     jitter: pictures move by up to so many pixels each way, anew at every step.
-    corrupt: share of the answers' tokens that the model is shown another of the answer's instead
-      of, anew at every step; what it has to say stays as it is.
+    corrupt: share of the answers' notes and numbers that the model is shown others of the answer
+      instead of, anew at every step; what it has to say stays as it is.
+    misread: share of what the labels say of a symbol that is another symbol's, anew at every step.
+    curriculum: for so many steps rows grow, from those of the smallest static length to those of
+      the largest, the same number of steps for each; then they come mixed.
     pictures: False for rows of text alone (`n_image_tokens` is 0 then).
     extras: further arrays of a batch, of `EXTRAS`; patch: pixels of the patches that they tell of.
     threads: that read ahead (0 reads in the caller's); prefetch: batches that wait ready.
@@ -51,6 +55,8 @@ class PipelineConfig(packing.RowSettings):
     length_multiple: int = 0
     jitter: int = 0
     corrupt: float = 0.0
+    misread: float = 0.0
+    curriculum: int = 0
     pictures: bool = True
     extras: tuple[str, ...] = ()
     patch: int = 14
@@ -64,10 +70,14 @@ EXTRAS: dict[str, Callable[[int, int, int, int], np.ndarray]] = {
     "symbols": lambda b, _, size, patch: np.full(
         (b, (size // patch) ** 2, labels.SLOTS, len(labels.FIELDS)), labels.NONE, np.int8
     ),
-    # The patch of the symbol that the predicted token writes, and (with it) `labels.ADDRESS`.
-    "look": lambda b, t, *_: np.full((b, t), labels.NONE, np.int16),
+    # The patches of the symbols that the predicted token is read from (`labels.of_tokens`), and
+    # (with it) `labels.ADDRESS` of the first.
+    "look": lambda b, t, *_: np.full((b, t, 2), labels.NONE, np.int16),
     "address": lambda b, t, *_: np.full((b, t, len(labels.ADDRESS)), labels.NONE, np.int8),
 }
+
+
+_EPOCHS = 10**6  # without end, and Grain can still count the batches
 
 
 class Pipeline:
@@ -107,7 +117,7 @@ class Pipeline:
         self.config, self.seed = config, seed
         self.pages = pages = PageReader(dataset, splits)
         self.plan = plan = packing.plan_rows(pages, tok, config, cache_dir=cache_dir)
-        self._pad_id = tok.pad_token_id
+        self._pad_id, self._mistakable = tok.pad_token_id, tokenizer.mistakable(tok)
         multiple = math.lcm(config.row_multiple, process_count)
         self.rows_per_batch = lengths.batch_rows(
             config.batch_size, plan.n_turns / plan.n_rows, multiple
@@ -138,7 +148,14 @@ class Pipeline:
             for members in classes
             if len(members.rows) >= self.rows_per_batch
         ]
-        batches = grain.MapDataset.concatenate(parts).shuffle(_derived_seed(self.seed, 0)).repeat()
+        batches = grain.MapDataset.concatenate(parts).shuffle(_derived_seed(self.seed, 0))
+        if growing := self.config.curriculum:
+            bounds = [growing * i // len(parts) for i in range(len(parts) + 1)]
+            sizes = [end - start for start, end in itertools.pairwise(bounds)]
+            first = [part.repeat(_EPOCHS)[:n] for part, n in zip(parts, sizes, strict=True)]
+            batches = grain.MapDataset.concatenate([*first, batches.repeat(_EPOCHS)])
+        else:
+            batches = batches.repeat()
         return batches if self.total_steps is None else batches[: self.total_steps]
 
     def _load(self, step: int, batch: tuple[int, np.ndarray]) -> dict[str, Any]:
@@ -160,14 +177,15 @@ class Pipeline:
             if self.config.pictures:
                 image = images.load(page.png, size, self.config.image_mode, name=page.id)
                 of_row["images"][:] = images.shift(image, *shifts[i])
+            number = self._process.start + i
             if self.config.extras:
-                self._label(of_row, row, page, *shifts[i])
-            self._corrupt(of_row, step, self._process.start + i)
+                self._label(of_row, row, page, *shifts[i], self._rng(3, step, number))
+            self._corrupt(of_row, self._rng(2, step, number))
             numbers = self.plan.turn_numbers[turns.start : turns.stop]
             ids.append([f"{page.id}:{page.turns[number].subtask}" for number in numbers])
         return {**arrays, "ids": ids}
 
-    def _label(self, of_row: dict[str, np.ndarray], row: int, page: Page, down, right) -> None:
+    def _label(self, of_row: dict[str, np.ndarray], row: int, page: Page, down, right, rng) -> None:
         """Fills the extras of a row."""
         size, patch = self.config.image_size, self.config.patch
         scale, x, y = images.placement(page.png, size, self.config.image_mode)
@@ -176,7 +194,8 @@ class Pipeline:
         highlight = (int(first), int(last)) if last else None
         told = labels.classes(symbols, highlight)
         if "symbols" in of_row:
-            of_row["symbols"][:] = labels.patches(symbols, told, size, patch)
+            seen = labels.misread(told, self.config.misread, rng) if self.config.misread else told
+            of_row["symbols"][:] = labels.patches(symbols, seen, size, patch)
         if "look" not in of_row:
             return
         cell = labels.cells(symbols, size, patch)
@@ -187,17 +206,23 @@ class Pipeline:
             written = labels.written(asked.answer, asked.subtask, places, int(first or 0))
             found = labels.of_tokens(written, self.plan.char_starts[answer])
             of_row["look"][predicted] = np.where(found >= 0, cell[found], labels.NONE)
-            told_of = np.where(found[:, None] >= 0, address[found], labels.NONE)
+            told_of = np.where(found[:, :1] >= 0, address[found[:, 0]], labels.NONE)
             of_row["address"][predicted] = told_of
 
-    def _corrupt(self, of_row: dict[str, np.ndarray], step: int, number: int) -> None:
-        """Shows other tokens in the answers' places; number: the row's in the global batch."""
+    def _corrupt(self, of_row: dict[str, np.ndarray], rng: np.random.Generator) -> None:
+        """Shows other notes and numbers in the answers' places."""
         if not self.config.corrupt:
             return
-        rng = np.random.default_rng([_derived_seed(self.seed, 2), step, number])
         shown = np.flatnonzero(of_row["weights"][:-1]) + 1
-        wrong = shown[rng.random(len(shown)) < self.config.corrupt]
-        of_row["tokens"][wrong] = of_row["tokens"][rng.permutation(shown)[: len(wrong)]]
+        kinds = self._mistakable[of_row["tokens"][shown]]
+        for kind in range(1, kinds.max(initial=0) + 1):
+            there = shown[kinds == kind]
+            wrong = there[rng.random(len(there)) < self.config.corrupt]
+            of_row["tokens"][wrong] = of_row["tokens"][rng.permutation(there)[: len(wrong)]]
+
+    def _rng(self, purpose: int, step: int, number: int) -> np.random.Generator:
+        """Of the `number`-th row of a global batch."""
+        return np.random.default_rng([_derived_seed(self.seed, purpose), step, number])
 
     def _shifts(self, step: int, n: int) -> np.ndarray:
         """How far a global batch's pictures move, [n, 2] pixels: by seed and step alone."""
@@ -220,6 +245,8 @@ class Pipeline:
             "seed": self.seed,
             "jitter": self.config.jitter,
             "corrupt": self.config.corrupt,
+            "misread": self.config.misread,
+            "curriculum": self.config.curriculum,
         }
 
     def report(self) -> dict[str, Any]:

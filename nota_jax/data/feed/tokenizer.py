@@ -16,9 +16,11 @@ from __future__ import annotations
 import itertools
 import json
 import pathlib
+import re
 import tempfile
 from collections.abc import Iterable
 
+import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from tokenizers.trainers import BpeTrainer
 from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -171,6 +173,17 @@ def vocabulary_size(entries: int, given: int = 0) -> int:
             f"the tokenizer has {entries} entries, config.model.text.vocab_size is {given}"
         )
     return given or -(-entries // VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+
+
+def mistakable(tok: PreTrainedTokenizerBase) -> np.ndarray:
+    """Which entries a reader of music may mistake for one another, int8 [entries]: notes 1, notes
+    behind a space 2, numbers 3; 0 for all else, whose mistakes change what comes behind them."""
+    kinds = (r"[A-Ga-g]", r" [A-Ga-g]", r"[1-9]")
+    texts = (tok.decode([i]) for i in range(len(tok)))
+    return np.array(
+        [next((k for k, of in enumerate(kinds, 1) if re.fullmatch(of, text)), 0) for text in texts],
+        np.int8,
+    )
 
 
 def save_tokenizer(tok: PreTrainedTokenizerBase, folder: str | pathlib.Path) -> None:

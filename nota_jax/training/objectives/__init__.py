@@ -7,11 +7,12 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from nota_jax.errors import UserError
-from nota_jax.training.objectives import answers, reading, symbols, text
+from nota_jax.training.objectives import answers, described, reading, symbols, text
 from nota_jax.training.terms import Objective
 
 OBJECTIVES = {
     "answers": answers.objective,
+    "described": described.objective,
     "reading": reading.objective,
     "symbols": symbols.objective,
     "text": text.objective,

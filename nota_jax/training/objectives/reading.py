@@ -1,8 +1,8 @@
 """Reading: answers, and aids that show the decoder where on the page to look.
 
-    gaze      two heads of a middle layer are rewarded for attention on the patch that holds the
-              symbol being written
-    address   linear heads on the last hidden state name the symbol's system, bar and event
+    gaze      two heads of the last layer are rewarded for attention on the patches that hold the
+              symbols being written, a head on the first, a head on the last
+    address   linear heads on that layer's queries name the symbol's system, bar and event
     symbols   the tower goes on saying what lies in each patch (`symbols`); of no use where the
               tower is frozen
 
@@ -54,44 +54,64 @@ def objective(config: ConfigDict) -> Objective:
 
 def aids(architecture: NotaGPTConfig, key: jax.Array, *, dense: bool = True) -> Tree:
     """The heads of addresses and, where wanted, of symbols."""
-    shape = (architecture.text.hidden_size, sum(_ADDRESS.values()))
+    text = architecture.text
+    shape = (text.num_attention_heads * text.head_dim, sum(_ADDRESS.values()))
     address = nn.initializers.lecun_normal()(jax.random.fold_in(key, 1), shape)
     heads = {"address": {"kernel": address, "bias": jnp.zeros(shape[1:])}}
     return heads | ({"symbols": symbols.heads(architecture, key)} if dense else {})
 
 
 def sums(model: nn.Module, params: Tree, batch: Batch, *, chunk: int, dense: bool = True) -> Sums:
-    """Those of `answers` and of the aids, with `dense` that of symbols too.
+    """Those of `of_features` and, with `dense`, of symbols too.
 
-    batch: as of `answers` and `symbols`; look int16 [B, T], the patch of the symbol that each
-      predicted token writes, address int8 [B, T, 3]; −1 where there is none.
+    batch: as of `answers`, `symbols` and `of_features`.
     """
-    config, variables = model.config, {"params": params}
     pixels = normalize(batch["images"])
-    seen: Any = model.apply(variables, pixels, method="see")
-    features: Any = model.apply(variables, seen, method="project")
+    seen: Any = model.apply({"params": params}, pixels, method="see")
+    features: Any = model.apply({"params": params}, seen, method="project")
+    chosen = ink.choose(pixels, model.config.vision)
+    of_patches, head = {}, params["aids"]
+    if dense:
+        of_patches = symbols.of_features(
+            seen, chosen, batch["symbols"], head["symbols"], model.config
+        )
+    return {**of_features(model, params, batch, features, chosen, chunk), **of_patches}
+
+
+def of_features(
+    model: nn.Module,
+    params: Tree,
+    batch: Batch,
+    features: jax.Array,
+    chosen: jax.Array,
+    chunk: int,
+) -> Sums:
+    """The sums of answers, gaze and addresses, given features [B, N, D] for the image tokens.
+
+    batch: look int16 [B, T, 2], the patches of the symbols that each predicted token writes;
+      address int8 [B, T, 3], of the first of them; −1 where there is none.
+    chosen: the patches that the features tell of, ascending, [B, N].
+    """
     outcome: Any = model.apply(
-        variables, batch["tokens"], batch["turn_ids"], batch["positions"], features, keep="qk",
-        method="hidden",
+        {"params": params}, batch["tokens"], batch["turn_ids"], batch["positions"], features,
+        keep="qk", method="hidden",
     )  # fmt: skip
     hidden, (queries, keys) = outcome
-    chosen, layer = ink.choose(pixels, config.vision), len(queries) // 2
-    told = params["aids"]
-    of_patches = {}
-    if dense:
-        of_patches = symbols.of_features(seen, chosen, batch["symbols"], told["symbols"], config)
+    asking = queries[-1].reshape(*hidden.shape[:2], -1)
     return {
         **answers.of_hidden(model, params, hidden, batch, chunk),
-        **gaze(queries[layer], keys[layer], chosen, batch, config),
-        **addresses(hidden, batch["address"], told["address"], config),
-        **of_patches,
+        **gaze(queries[-1], keys[-1], chosen, batch, model.config),
+        **addresses(asking, batch["address"], params["aids"]["address"], model.config),
     }
 
 
 def gaze(
     queries: jax.Array, keys: jax.Array, chosen: jax.Array, batch: Batch, config: NotaGPTConfig
 ) -> Sums:
-    """−log of the attention that the first heads of a layer pay to the patch to look at.
+    """−log of the attention that the first heads of a layer pay to their patch to look at.
+
+    Of the last layer: where to look follows from how much is written, and counting takes layers
+    (docs/results.md).
 
     queries [B, T, H, D], keys [B, T, K, D]: rotated; chosen: the patches among the image tokens,
       ascending, [B, N].
@@ -103,24 +123,23 @@ def gaze(
     scores = jnp.where(visible, scores.astype(jnp.float32), -1e9)
     # Where in the row each patch stands: the image's tokens are one run.
     first = jnp.argmax(batch["tokens"] == config.image_token_id, axis=1)
-    look = batch["look"].astype(jnp.int32)
+    look = batch["look"].astype(jnp.int32).swapaxes(1, 2)  # [B, head, T]
     number = jax.vmap(jnp.searchsorted)(chosen, look)
     number = jnp.minimum(number, chosen.shape[1] - 1)
-    there = (jnp.take_along_axis(chosen, number, axis=1) == look) & (look >= 0)
-    place = (first[:, None] + number)[:, None, :, None]
+    there = (jnp.take_along_axis(chosen[:, None], number, axis=2) == look) & (look >= 0)
+    place = (first[:, None, None] + number)[..., None]
     wanted = jnp.take_along_axis(scores, place, axis=-1)[..., 0]
     log_mass = wanted - jax.nn.logsumexp(scores, axis=-1)
-    there = there[:, None]
-    n = jnp.sum(there.astype(jnp.float32)) * GAZING_HEADS
+    n = jnp.sum(there.astype(jnp.float32))
     return {
         "gaze": (-jnp.sum(jnp.where(there, log_mass, 0.0)), n),
         "gaze_right": (jnp.sum(jnp.where(there, jnp.exp(log_mass), 0.0)), n),
     }
 
 
-def addresses(hidden: jax.Array, told: jax.Array, head: Tree, config: NotaGPTConfig) -> Sums:
-    """Cross-entropy of system, bar and event."""
-    logits = matmul(hidden, head["kernel"], "float32", config.operands) + head["bias"]
+def addresses(asking: jax.Array, told: jax.Array, head: Tree, config: NotaGPTConfig) -> Sums:
+    """Cross-entropy of system, bar and event, of queries [B, T, H · D]."""
+    logits = matmul(asking, head["kernel"], "float32", config.operands) + head["bias"]
     found, start = {}, 0
     for i, (name, size) in enumerate(_ADDRESS.items()):
         part, label = logits[..., start : start + size], told[..., i].astype(jnp.int32)
@@ -139,6 +158,6 @@ def arrays(
     return {
         **answers.arrays(architecture, n_rows, length),
         **({"symbols": of_symbols["symbols"]} if dense else {}),
-        "look": jax.ShapeDtypeStruct((n_rows, length), np.int16),
+        "look": jax.ShapeDtypeStruct((n_rows, length, GAZING_HEADS), np.int16),
         "address": jax.ShapeDtypeStruct((n_rows, length, len(labels.ADDRESS)), np.int8),
     }

@@ -15,7 +15,7 @@ from tests.data.make_dataset import write_dataset
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    sizes = {"extraction_train": 10, "extraction_test": 25}
+    sizes = {"extraction_train": 10, "extraction_test": 25, "alignment_test": 6}
     return write_dataset(tmp_path_factory.mktemp("held-out") / "dataset", sizes)
 
 
@@ -25,7 +25,7 @@ def tok(dataset, tmp_path_factory):
 
 
 def test_eval_questions_are_the_pages_with_their_prompts(dataset, tok):
-    pages = list(eval_questions(dataset, "extraction_test", tok, n_image_tokens=4, image_size=48))
+    pages = list(eval_questions(dataset, ["extraction_test"], tok, n_image_tokens=4, image_size=48))
     on_disk = {page.id: page for page in PageReader(dataset, ["extraction_test"])}
     assert sorted(page.id for page in pages) == sorted(on_disk)
     for page in pages:
@@ -42,7 +42,7 @@ def test_a_limited_evaluation_is_the_beginning_of_the_full_one(dataset, tok):
     def ask(**options):
         return list(
             eval_questions(
-                dataset, "extraction_test", tok, n_image_tokens=4, image_size=48, **options
+                dataset, ["extraction_test"], tok, n_image_tokens=4, image_size=48, **options
             )
         )
 
@@ -55,3 +55,12 @@ def test_a_limited_evaluation_is_the_beginning_of_the_full_one(dataset, tok):
     assert collections.Counter(keys) == {"key": 25, "abc": 25}
     with pytest.raises(UserError, match="subtask form"):
         ask(subtasks=("form",))
+
+
+def test_a_subtask_that_one_of_several_splits_has_is_asked_there(dataset, tok):
+    """Phase 1 of the small sizes asks whole pages and highlighted bars, which two tasks bring."""
+    splits = ("alignment_test", "extraction_test")
+    options = dict(n_image_tokens=4, image_size=48, subtasks=("alignment", "abc"), limit=5)
+    pages = list(eval_questions(dataset, splits, tok, **options))
+    asked = [turn.subtask for page in pages for turn in page.turns]
+    assert asked == ["alignment"] * 5 + ["abc"] * 5

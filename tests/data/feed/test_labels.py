@@ -94,10 +94,17 @@ def test_of_a_full_patch_notes_are_told_before_letters(symbols):
 
 def test_every_event_is_written_by_the_symbol_that_shows_it(picture, symbols):
     answer = abc.write(picture.tune)
-    written = labels.written(answer, "abc", labels.Places(symbols), 0)
-    assert "".join(c for c, w in zip(answer, written, strict=True) if w >= 0) == (
-        "TheOldBushTrad.6/8D" + answer.split("K:D\n")[1].replace(" ", "").replace("\n", "")
-    )
+    both = labels.written(answer, "abc", labels.Places(symbols), 0)
+    written = both[:, 0]
+    read = "".join(c for c, w in zip(answer, written, strict=True) if w >= 0 and c != "\n")
+    music = answer.split("K:D\n")[1]
+    assert read == "TheOldBushTrad.6/8D" + music.replace(" ", "").replace("\n", "")
+    line_end = answer.index("\n", answer.index("K:D\n") + 4)
+    assert boxes.KINDS[symbols[written[line_end]]["kind"]] == "bar line"
+    apart = np.flatnonzero(both[:, 0] != both[:, 1])  # a key is read from the last note too
+    assert "".join(answer[i] for i in apart) == "D\n"
+    heads = np.flatnonzero(of_kind(symbols, "head"))
+    assert symbols[both[apart[0], 1]]["bar"] == symbols[heads]["bar"].max()
     place = answer.index("^c")
     assert symbols[written[place]]["accidental"] == 1
     assert boxes.KINDS[symbols[written[answer.index("|^")]]["kind"]] == "bar line"
@@ -106,7 +113,7 @@ def test_every_event_is_written_by_the_symbol_that_shows_it(picture, symbols):
 
 def test_fields_and_highlighted_bars_are_written_too(picture, symbols):
     def said(answer, subtask, first=0):
-        return labels.written(answer, subtask, labels.Places(symbols), first)
+        return labels.written(answer, subtask, labels.Places(symbols), first)[:, 0]
 
     kinds = np.array(boxes.KINDS)
     key = symbols[said("D", "key")]
@@ -128,10 +135,25 @@ def test_addresses_count_from_the_highlighted_bars(symbols):
     np.testing.assert_array_equal(labels.addresses(told, symbols, None)[:, 2], field(told, "event"))
 
 
-def test_a_token_writes_what_its_first_telling_character_does():
-    of_characters = np.array([-1, 4, 4, -1, 7])
+def test_a_token_is_read_from_the_first_and_the_last_symbol_of_its_characters():
+    of_characters = np.array([[-1, -1], [4, 4], [5, 5], [-1, -1], [7, 8]])
     starts = np.array([-1, 1, 3, 5, 9])
-    assert list(labels.of_tokens(of_characters, starts)) == [-1, 4, 7, -1, -1]
+    read = labels.of_tokens(of_characters, starts)
+    assert read.tolist() == [[-1, -1], [4, 5], [7, 8], [7, 8], [7, 8]]  # the end as what is last
+    assert labels.of_tokens(of_characters[:0], np.array([0])).tolist() == [[-1, -1]]
+
+
+def test_the_misread_share_of_labels_are_those_of_other_symbols(symbols):
+    told = labels.classes(symbols)
+    rng = np.random.default_rng(0)
+    assert (labels.misread(told, 0.0, rng) == told).all()
+    wrong = labels.misread(told, 0.4, rng)
+    assert ((wrong == labels.NONE) == (told == labels.NONE)).all()
+    np.testing.assert_array_equal(field(wrong, "kind"), field(told, "kind"))
+    height = field(told, "height")
+    other = (field(wrong, "height") != height)[height != labels.NONE].mean()
+    assert 0.1 < other < 0.5
+    assert set(field(wrong, "height").tolist()) <= set(height.tolist())
 
 
 @pytest.mark.parametrize("mode", ["pad", "center_crop"])
