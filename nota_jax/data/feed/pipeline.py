@@ -179,17 +179,24 @@ class Pipeline:
                 of_row["images"][:] = images.shift(image, *shifts[i])
             number = self._process.start + i
             if self.config.extras:
-                self._label(of_row, row, page, *shifts[i], self._rng(3, step, number))
+                self._label(of_row, row, page, shifts[i], self._rng(3, step, number))
             self._corrupt(of_row, self._rng(2, step, number))
             numbers = self.plan.turn_numbers[turns.start : turns.stop]
             ids.append([f"{page.id}:{page.turns[number].subtask}" for number in numbers])
         return {**arrays, "ids": ids}
 
-    def _label(self, of_row: dict[str, np.ndarray], row: int, page: Page, down, right, rng) -> None:
-        """Fills the extras of a row."""
+    def _label(
+        self,
+        of_row: dict[str, np.ndarray],
+        row: int,
+        page: Page,
+        shift: np.ndarray,
+        rng: np.random.Generator,
+    ) -> None:
+        """Fills the extras of a row, whose picture moved by `shift`, down and right."""
         size, patch = self.config.image_size, self.config.patch
         scale, x, y = images.placement(page.png, size, self.config.image_mode)
-        symbols = boxes.moved(boxes.unpack(page.symbols), scale, x + right, y + down)
+        symbols = boxes.moved(boxes.unpack(page.symbols), scale, x + shift[1], y + shift[0])
         first, _, last = str(page.metadata["highlight"]).partition("-")
         highlight = (int(first), int(last)) if last else None
         told = labels.classes(symbols, highlight)

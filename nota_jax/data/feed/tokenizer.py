@@ -179,7 +179,7 @@ def mistakable(tok: PreTrainedTokenizerBase) -> np.ndarray:
     """Which entries a reader of music may mistake for one another, int8 [entries]: notes 1, notes
     behind a space 2, numbers 3; 0 for all else, whose mistakes change what comes behind them."""
     kinds = (r"[A-Ga-g]", r" [A-Ga-g]", r"[1-9]")
-    texts = (tok.decode([i]) for i in range(len(tok)))
+    texts = (str(tok.decode([i])) for i in range(len(tok)))
     return np.array(
         [next((k for k, of in enumerate(kinds, 1) if re.fullmatch(of, text)), 0) for text in texts],
         np.int8,

@@ -47,11 +47,11 @@ def aids(architecture: NotaGPTConfig, key: jax.Array) -> Tree:
     """The embeddings of symbols and places, and the heads of addresses."""
     width, patches = architecture.text.hidden_size, architecture.vision.num_patches
     init = nn.initializers.normal(0.1)
-    tables = {
+    tables: Tree = {
         "symbols": init(jax.random.fold_in(key, 2), (labels.SLOTS * _CLASSES, width)),
         "places": init(jax.random.fold_in(key, 3), (patches, width)),
     }
-    return reading.aids(architecture, key, dense=False) | {"described": tables}
+    return {**reading.aids(architecture, key, dense=False), "described": tables}
 
 
 def sums(model: nn.Module, params: Tree, batch: Batch, *, chunk: int) -> Sums:
@@ -65,11 +65,11 @@ def sums(model: nn.Module, params: Tree, batch: Batch, *, chunk: int) -> Sums:
 def describe(told: jax.Array, chosen: jax.Array, tables: Tree, config: NotaGPTConfig) -> jax.Array:
     """[B, N, D] of labels int8 [B, patches, SLOTS, fields], of the patches `chosen` [B, N]."""
     told = jnp.take_along_axis(told, chosen[..., None, None], axis=1)
-    named = [
+    classes = [
         told[..., i, None] == jnp.arange(size, dtype=told.dtype)
         for i, size in enumerate(labels.FIELDS.values())
     ]
-    named = jnp.concatenate(named, axis=-1).reshape(*chosen.shape, -1).astype(jnp.float32)
+    named = jnp.concatenate(classes, axis=-1).reshape(*chosen.shape, -1).astype(jnp.float32)
     features = matmul(named, tables["symbols"], "float32", config.operands)
     return features + tables["places"][chosen]
 
