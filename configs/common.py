@@ -19,6 +19,10 @@ ALL_BUT_VISION = ((r"vision_tower/.*", False), (r".*", True))
 EVERYTHING = ((r".*", True),)
 
 
+# Answers of a few tokens, beside which a page of ABC has hundreds.
+SHORT_ANSWERS = {"key": 4.0, "title": 2.0, "composer": 2.0}
+
+
 def model(size: str) -> ConfigDict:
     """Architecture, in `nota_jax.models.config`'s fields; vocab_size 0 is the tokenizer's own."""
     vision = dict(image_size=336, hidden_act="quick_gelu", layer_norm_eps=1e-5, feature_layer=-2)
@@ -93,6 +97,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
         small_data(c)
     c.data.tasks, c.data.subtasks = (), ()  # no subtasks: all of them
     c.data.shares = ConfigDict()  # subtask: share of the pages that ask it, 1 where it is not named
+    c.data.weights = ConfigDict()  # subtask: weight of its answers' tokens, 1 where it is not named
     c.data.template, c.data.image_mode = "mistral_instruct", "pad"
     c.data.jitter = 0  # pixels by which training pictures are moved at random
     c.data.corrupt = 0.0  # share of the answers' notes and numbers that are shown wrongly
@@ -177,10 +182,12 @@ def from_parts(c: ConfigDict, **sizes: dict) -> ConfigDict:
     c.objective, c.loss_weights = "reading", ConfigDict()
     c.aids.update(dict(gaze=0.5, address=0.2))
     c.data.template = "mistral_instruct"
+    c.data.weights.update(SHORT_ANSWERS)
     c.optim.learning_rate, c.optim.b2, c.optim.weight_decay = 1e-3, 0.98, 0.01
     c.optim.final, c.data.corrupt, c.data.jitter = 0.05, 0.1, 7
     if c.phase == 3:  # all of it, the tower more slowly
         c.aids.symbols = 0.1
+        c.parts = ((r"aids/symbols/.*", f"runs/{c.size}/vision"),) if c.size != "tiny" else ()
         kernel = r"vision_tower/embeddings/patch_embedding/.*"
         seeing = r"(vision_tower|aids/symbols)/.*"
         c.optim.multiplier_rules = ((kernel, 0.05), (seeing, 0.3), (r".*", 1.0))

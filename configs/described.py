@@ -22,6 +22,7 @@ def get_config(size: str = "small"):
     c.trainable = ((r"(language_model|aids)/.*", True), (r".*", False))
     c.optim.learning_rate, c.epochs = 2e-5, 3.0
     c.data.misread = 0.1
+    c.data.weights.update(common.SHORT_ANSWERS)
     c = common.from_scratch(c)
     c.steps = {"tiny": 4000, "small": 4000}.get(c.size, 0)
     if c.size != "7b":

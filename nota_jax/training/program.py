@@ -140,6 +140,7 @@ def pipeline_config(
         jitter=d.jitter,
         corrupt=d.corrupt,
         misread=d.misread,
+        weights=tuple(sorted(d.weights.items())),
         curriculum=d.curriculum,
         pictures=d.pictures,
         extras=objective.extras,

@@ -41,6 +41,7 @@ class PipelineConfig(packing.RowSettings):
     corrupt: share of the answers' notes and numbers that the model is shown others of the answer
       instead of, anew at every step; what it has to say stays as it is.
     misread: share of what the labels say of a symbol that is another symbol's, anew at every step.
+    weights: (subtask, weight of its answers' tokens) where it is not 1.
     curriculum: for so many steps rows grow, from those of the smallest static length to those of
       the largest, the same number of steps for each; then they come mixed.
     pictures: False for rows of text alone (`n_image_tokens` is 0 then).
@@ -56,6 +57,7 @@ class PipelineConfig(packing.RowSettings):
     jitter: int = 0
     corrupt: float = 0.0
     misread: float = 0.0
+    weights: tuple[tuple[str, float], ...] = ()
     curriculum: int = 0
     pictures: bool = True
     extras: tuple[str, ...] = ()
@@ -177,6 +179,7 @@ class Pipeline:
             if self.config.pictures:
                 image = images.load(page.png, size, self.config.image_mode, name=page.id)
                 of_row["images"][:] = images.shift(image, *shifts[i])
+            self._weigh(of_row, row, page)
             number = self._process.start + i
             if self.config.extras:
                 self._label(of_row, row, page, shifts[i], self._rng(3, step, number))
@@ -216,6 +219,13 @@ class Pipeline:
             told_of = np.where(found[:, :1] >= 0, address[found[:, 0]], labels.NONE)
             of_row["address"][predicted] = told_of
 
+    def _weigh(self, of_row: dict[str, np.ndarray], row: int, page: Page) -> None:
+        """Gives the answers of some subtasks their weight."""
+        weights = dict(self.config.weights)
+        for turn, _, predicted in rows.answers(self.plan, row) if weights else ():
+            subtask = page.turns[int(self.plan.turn_numbers[turn])].subtask
+            of_row["weights"][predicted] *= weights.get(subtask, 1.0)
+
     def _corrupt(self, of_row: dict[str, np.ndarray], rng: np.random.Generator) -> None:
         """Shows other notes and numbers in the answers' places."""
         if not self.config.corrupt:
@@ -254,6 +264,7 @@ class Pipeline:
             "corrupt": self.config.corrupt,
             "misread": self.config.misread,
             "curriculum": self.config.curriculum,
+            "weights": [list(pair) for pair in self.config.weights],
         }
 
     def report(self) -> dict[str, Any]:

@@ -254,6 +254,17 @@ def test_a_share_of_the_answers_notes_and_numbers_is_shown_wrongly_and_asked_for
     np.testing.assert_array_equal(np.concatenate(parts), next(iter(make(**shared)))["tokens"])
 
 
+def test_answers_of_a_subtask_weigh_what_the_configuration_says(make):
+    plain, weighed = next(iter(make())), next(iter(make(weights=(("key", 4.0),))))
+    for row, ids in enumerate(plain["ids"]):
+        for turn, name in enumerate(ids, 1):
+            here = plain["turn_ids"][row] == turn
+            factor = 4.0 if name.endswith(":key") else 1.0
+            np.testing.assert_array_equal(
+                weighed["weights"][row, here], factor * plain["weights"][row, here]
+            )
+
+
 def test_a_curriculum_begins_with_the_shortest_rows_and_then_mixes_them(make):
     plain = make()
     lengths = sorted(plain.steps_by_length)
