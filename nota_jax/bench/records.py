@@ -74,7 +74,7 @@ def random_records(config: ConfigDict, n_image: int, multiple: int) -> Records:
     d, vocab = config.data, config.model.text.vocab_size or config.vocab_size
     image_token, pad, eos, first = 4, 0, 2, 8
     rng, length = np.random.default_rng(config.seed), min(config.data.lengths)
-    per_row = round(min(workload.QUESTIONS_PER_ROW[config.phase], d.turns_per_row or 99))
+    per_row = round(workload.questions_per_row(config))
     prefix = np.array([1, 3] + [image_token] * n_image, np.int32)
     if (room := (length - len(prefix)) // per_row) < 8:
         raise UserError(
