@@ -23,6 +23,7 @@ def small(tmp_path):
     c.model.operands = ""  # answers are compared token by token
     c.model.text.update(hidden_size=32, intermediate_size=64, num_hidden_layers=2)
     c.model.text.update(num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+    c.data.tasks = ("extraction",)
     c.vocab_size, c.data.batch_size, c.data.lengths = 128, 12, (128,)
     c.run_dir, c.data.dir = str(tmp_path / "run"), str(tmp_path / "data")
     return c
