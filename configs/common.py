@@ -92,7 +92,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.data.build = ConfigDict(dict(limit=0, variants=4, corpora=(), seed=0, workers=0))
     # No corpora: all of them; no workers: all cores.
     if size == "tiny":
-        c.data.build.update(limit=3000, variants=1)
+        c.data.build.update(limit=2000, variants=1)
     if size == "small":
         small_data(c)
     c.data.tasks, c.data.subtasks = (), ()  # no subtasks: all of them

@@ -20,7 +20,7 @@ def get_config(size: str = "tiny"):
         c.data.tasks = ("extraction", "alignment")
     return common.from_parts(
         c,
-        tiny={"data.batch_size": 20, "steps": 400},
+        tiny={"data.batch_size": 20, "steps": 700},
         small={"data.batch_size": 20, "epochs": 3.0},
         mini={"data.batch_size": 128, "epochs": 3.0},
     )

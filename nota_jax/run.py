@@ -38,7 +38,16 @@ from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel import memory, processes
 from nota_jax.parallel.mesh import batch_ways, layout, make_mesh, param_shardings, row_share
-from nota_jax.params import AIDS, Tree, flatten, optax_mask, unflatten, without_aids
+from nota_jax.params import (
+    AIDS,
+    Tree,
+    flatten,
+    optax_mask,
+    resolve,
+    trained_parts,
+    unflatten,
+    without_aids,
+)
 from nota_jax.training import loop, objectives
 from nota_jax.training.program import (
     fresh_params,
@@ -178,8 +187,15 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
         return converted_weights(run, Path(config.init_from), say)
     missing = f" ({config.previous} has no run)" if config.previous else ""
     say(f"weights: random, seed {config.seed}{missing}")
-
+    trains = trained_parts(resolve(config.trainable, known_shapes(run), table="trainable"))
+    if frozen := [part for part, on in trains.items() if not on]:
+        say(f"         of which {' and '.join(frozen)} stay so: config.trainable freezes them")
     return partial(fresh_params, run.model.config, config.seed)
+
+
+def known_shapes(run: Run) -> Tree:
+    """Of the model and of what its objective adds."""
+    return with_aids(objectives.from_config(run.config), run.model.config, run.shapes)
 
 
 def known_aids(run: Run) -> Tree:

@@ -45,7 +45,7 @@ def configured(phase, folder):
     c.model.text.update(dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1))
     c.model.text.update(dict(num_attention_heads=2, num_key_value_heads=1, head_dim=8))
     c.init_from = c.tokenizer = ""
-    c.data.tasks = (TASKS[c.phase],)
+    c.data.tasks, c.data.subtasks = (TASKS[c.phase],), ()
     c.vocab_size, c.steps, c.log_every = 400, 3, 1
     c.data.batch_size, c.data.lengths, c.data.threads = 6, (512,), 1
     c.data.shares = {}
@@ -62,6 +62,8 @@ def test_three_phases_hand_their_weights_on_and_are_evaluated(folder):
         assert outcome.step == 3 and outcome.interrupted is None
         start = f"from phase {config.phase - 1}" if config.previous else "random"
         assert any(line.startswith("weights: ") and start in line for line in said)
+        blind = any("vision_tower and language_model stay so" in line for line in said)
+        assert blind == (config.phase == 1)  # nothing was there to start from
 
         scores = run.evaluate_run(prepared, outcome.state.params, said.append)
         lines = (folder / f"phase{config.phase}/evaluation_train/predictions.jsonl").read_text()
