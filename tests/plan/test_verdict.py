@@ -20,6 +20,7 @@ def tiny_plan(tmp_path_factory):
     out, said = tmp_path_factory.mktemp("plan"), []
     config = phase2.get_config("tiny")
     config.data.dir, config.run_dir = str(out / "none"), str(out / "run")
+    config.data.tasks = ("extraction",)
     config.data.lengths, config.model.text.vocab_size = (128,), 1024
     config.model.vision.image_size, config.model.vision.most_patches = 112, 36
     config.objective, config.trainable = "answers", ((r".*", True),)
