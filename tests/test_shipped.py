@@ -48,14 +48,14 @@ def share_right(read, subtask):
 
 
 def test_meter_and_unit_note_length_are_read(read):
-    assert share_right(read, "meter") >= 0.75
-    assert share_right(read, "unit_note_length") >= 0.75
+    assert share_right(read, "meter") >= 0.8
+    assert share_right(read, "unit_note_length") >= 0.8
 
 
-def test_more_than_half_of_the_characters_are_read(read):
+def test_most_of_the_characters_are_read(read):
     pages = [(p.prediction.strip(), p.answer.strip()) for p in read if p.subtask == "abc"]
     wrong = sum(Levenshtein.distance(said, printed) for said, printed in pages)
-    assert wrong < 0.5 * sum(len(printed) for _, printed in pages)
+    assert wrong < 0.35 * sum(len(printed) for _, printed in pages)
 
 
 def test_it_is_small_and_says_where_it_comes_from():
