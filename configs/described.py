@@ -24,7 +24,7 @@ def get_config(size: str = "small"):
     c.data.misread = 0.1
     c.data.weights.update(common.SHORT_ANSWERS)
     c = common.from_scratch(c)
-    c.steps = {"tiny": 4000, "small": 4000}.get(c.size, 0)
+    c.steps = 4000 if c.size in common.ON_CPU else 0
     if c.size != "7b":
         c.optim.learning_rate = 2e-3
         c.init_from, c.tokenizer = "", f"runs/{c.size}/vision"

@@ -21,6 +21,6 @@ def get_config(size: str = "tiny"):
     return common.from_parts(
         c,
         tiny={"data.batch_size": 20, "steps": 700},
-        small={"data.batch_size": 20, "epochs": 3.0},
+        small={"data.batch_size": 20, "steps": 1000, "optim.final": 0.5},
         mini={"data.batch_size": 128, "epochs": 3.0},
     )

@@ -26,6 +26,6 @@ def get_config(arg: str = "tiny"):
     return common.from_parts(
         c,
         tiny={"data.batch_size": 20, "steps": 100},
-        small={"data.batch_size": 20, "epochs": 1.0},
+        small={"data.batch_size": 20, "steps": 6000},
         mini={"data.batch_size": 128, "epochs": 1.0},
     )

@@ -27,6 +27,6 @@ def get_config(arg: str = "small"):
     c.optim.learning_rate, c.epochs = 1e-3 if variant else 1e-4, 1.0
     c.trainable = ((r"vision_tower/.*", not variant), (r"aids/.*", True), (r".*", False))
     c = common.from_scratch(c)
-    c.steps = {"tiny": 10000, "small": 4500}.get(c.size, 0)
+    c.steps = 10_000 if c.size in common.ON_CPU else 0
     c.eval.split = ""  # it answers nothing yet
     return c
