@@ -186,10 +186,11 @@ def from_parts(c: ConfigDict, **sizes: dict) -> ConfigDict:
     c.optim.learning_rate, c.optim.b2, c.optim.weight_decay = 1e-3, 0.98, 0.01
     c.optim.final, c.data.corrupt, c.data.jitter = 0.05, 0.1, 7
     if c.phase == 3:  # all of it, the tower more slowly
-        c.aids.symbols = 0.1
-        c.parts = ((r"aids/symbols/.*", f"runs/{c.size}/vision"),) if c.size != "tiny" else ()
         kernel = r"vision_tower/embeddings/patch_embedding/.*"
-        seeing = r"(vision_tower|aids/symbols)/.*"
+        seeing = r"vision_tower/.*"
+        if c.size != "tiny":  # whose parts come without the heads that tell symbols
+            c.aids.symbols, seeing = 0.1, r"(vision_tower|aids/symbols)/.*"
+            c.parts = ((r"aids/symbols/.*", f"runs/{c.size}/vision"),)
         c.optim.multiplier_rules = ((kernel, 0.05), (seeing, 0.3), (r".*", 1.0))
     c.update_from_flattened_dict(sizes.get(c.size, {}))
     return c
