@@ -142,15 +142,27 @@ def small_data(c: ConfigDict) -> None:
     c.data.build.update(dict(limit=0, variants=3, corpora=free))
 
 
+def own_recipe(c: ConfigDict) -> None:
+    """What all trainings of the sizes below the paper's share."""
+    c.data.template = "mistral_instruct"  # the decoder has yet to learn where an answer ends
+    c.optim.learning_rate, c.optim.b2, c.optim.weight_decay = 1e-3, 0.98, 0.01
+    c.optim.final, c.data.jitter = 0.05, 7
+
+
+def look_at_the_page(c: ConfigDict, objective: str) -> None:
+    """An objective with the aids that say where to look."""
+    c.objective, c.loss_weights = objective, ConfigDict()
+    c.aids.update(dict(gaze=0.5, address=0.2))
+    c.data.weights.update(SHORT_ANSWERS)
+
+
 def from_scratch(c: ConfigDict) -> ConfigDict:
     """Adapts a part's training to the sizes that have no CLIP and no Mistral to start from."""
     if c.size == "7b":
         return c
     if c.size == "tiny":
         small_data(c)  # its parts are shipped
-    c.data.template = "mistral_instruct"  # the decoder has yet to learn where an answer ends
-    c.optim.learning_rate, c.optim.b2, c.optim.weight_decay = 1e-3, 0.98, 0.01
-    c.optim.final, c.data.jitter = 0.05, 7
+    own_recipe(c)
     # White paper is the same large input at every pixel.  Kernels that are kept blind to it see ink
     # alone, and take steps that fit the thousands of pixels they add up (docs/results.md).
     kernel = r"vision_tower/embeddings/patch_embedding/.*"
@@ -179,12 +191,9 @@ def from_parts(c: ConfigDict, **sizes: dict) -> ConfigDict:
         c.trainable = ((r"(multi_modal_projector|aids)/.*", True), (r".*", False))
     else:
         c.tokenizer = f"runs/{c.size}/phase1"
-    c.objective, c.loss_weights = "reading", ConfigDict()
-    c.aids.update(dict(gaze=0.5, address=0.2))
-    c.data.template = "mistral_instruct"
-    c.data.weights.update(SHORT_ANSWERS)
-    c.optim.learning_rate, c.optim.b2, c.optim.weight_decay = 1e-3, 0.98, 0.01
-    c.optim.final, c.data.corrupt, c.data.jitter = 0.05, 0.1, 7
+    own_recipe(c)
+    look_at_the_page(c, "reading")
+    c.data.corrupt = 0.1
     if c.phase == 3:  # all of it, the tower more slowly
         kernel = r"vision_tower/embeddings/patch_embedding/.*"
         seeing = r"vision_tower/.*"

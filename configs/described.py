@@ -9,7 +9,6 @@ that alone, as in the paper.
 """
 
 from configs import common
-from configs.common import ConfigDict
 
 
 def get_config(size: str = "small"):
@@ -17,12 +16,10 @@ def get_config(size: str = "small"):
     c.phase, c.run_dir = 0, f"runs/{c.size}/described"
     c.data.tasks = ("extraction", "alignment")
     c.data.batch_size = 20 if c.size in common.ON_CPU else 128
-    c.objective, c.loss_weights = "described", ConfigDict()
-    c.aids.update(dict(gaze=0.5, address=0.2))
+    common.look_at_the_page(c, "described")
     c.trainable = ((r"(language_model|aids)/.*", True), (r".*", False))
     c.optim.learning_rate, c.epochs = 2e-5, 3.0
     c.data.misread = 0.1
-    c.data.weights.update(common.SHORT_ANSWERS)
     c = common.from_scratch(c)
     c.steps = 4000 if c.size in common.ON_CPU else 0
     if c.size != "7b":

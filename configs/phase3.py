@@ -10,20 +10,7 @@ Stand-in from LLaVA: global batch 128.
 """
 
 from configs import common
-
-# What is answered in sentences, whose tokens would outnumber those of the notes by far.
-PROSE = (
-    "form",
-    "range",
-    "contour",
-    "intervals",
-    "rhythm",
-    "mode",
-    "ending",
-    "cadences",
-    "dance_type",
-    "overview",
-)
+from nota_jax.data.build.phrasings import ANALYSIS_QUESTIONS
 
 
 def get_config(arg: str = "tiny"):
@@ -37,7 +24,8 @@ def get_config(arg: str = "tiny"):
     c.optim.learning_rate, c.epochs = 2e-5, 3.0
     if c.size != "7b":  # who only analyses forgets the notes
         c.data.tasks = ("extraction", "alignment", "analysis")
-        c.data.weights.update(dict.fromkeys(PROSE, 0.1))
+        # Sentences, whose tokens would outnumber those of the notes by far.
+        c.data.weights.update(dict.fromkeys(ANALYSIS_QUESTIONS, 0.1))
     return common.from_parts(
         c,
         tiny={"data.batch_size": 20, "steps": 100, "optim.learning_rate": 3e-4},

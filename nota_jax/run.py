@@ -96,7 +96,7 @@ def prepare(config: ConfigDict, say: Say = print) -> Run:
 
 
 def check_memory(config: ConfigDict, architecture: NotaGPTConfig) -> None:
-    shapes = with_aids(objectives.from_config(config), architecture, param_shapes(architecture))
+    shapes = known_shapes(config, architecture)
     frozen_bytes = 4 if jax.default_backend() == "cpu" else 2
     needed = memory.need(shapes, optax_mask(config.trainable, shapes), frozen_bytes)
     mesh = make_mesh(**config.mesh)
@@ -187,15 +187,17 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
         return converted_weights(run, Path(config.init_from), say)
     missing = f" ({config.previous} has no run)" if config.previous else ""
     say(f"weights: random, seed {config.seed}{missing}")
-    trains = trained_parts(resolve(config.trainable, known_shapes(run), table="trainable"))
+    trains = trained_parts(
+        resolve(config.trainable, known_shapes(config, run.model.config), table="trainable")
+    )
     if frozen := [part for part, on in trains.items() if not on]:
         say(f"         of which {' and '.join(frozen)} stay so: config.trainable freezes them")
     return partial(fresh_params, run.model.config, config.seed)
 
 
-def known_shapes(run: Run) -> Tree:
+def known_shapes(config: ConfigDict, architecture: NotaGPTConfig) -> Tree:
     """Of the model and of what its objective adds."""
-    return with_aids(objectives.from_config(run.config), run.model.config, run.shapes)
+    return with_aids(objectives.from_config(config), architecture, param_shapes(architecture))
 
 
 def known_aids(run: Run) -> Tree:

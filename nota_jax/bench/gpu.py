@@ -64,16 +64,14 @@ def stages(size: str, out: Path) -> list[Stage]:
         f"--config.parts=(('vision_tower/.*','{out / 'vision'}'),"
         f"('language_model/.*','{out / 'text'}'))"
     )
-    whole = (
-        ("tiny", "--config.data.batch_size=8") if trial else ("7b", "--config.data.batch_size=8")
-    )
+    large, questions = "tiny" if trial else "7b", "--config.data.batch_size=8"
     layers = () if trial else (
         "--config.model.text.num_hidden_layers=4", "--config.model.vision.num_hidden_layers=4",
     )  # fmt: skip
     none = ("--config.init_from=", "--config.tokenizer=", "--config.previous=")
     elsewhere = f"--config.data.dir={out / 'none'}"
     fast = ("--rounds", "2") if trial else ("--rounds", "8")
-    bench = ("-m", "nota_jax.bench", f"--config=configs/phase2.py:{whole[0]}", *none, elsewhere)
+    bench = ("-m", "nota_jax.bench", f"--config=configs/phase2.py:{large}", *none, elsewhere)
     return [
         Stage("kernels", ("-m", "nota_jax.bench.kernels", "--shape", shape,
                           "--out", str(out)), 0.1),
@@ -86,10 +84,10 @@ def stages(size: str, out: Path) -> list[Stage]:
                               *few), 0.1),
         Stage("phase2", phase("phase2", tok, f"--config.previous={out / 'phase1'}",
                               "--config.eval.batch_size=32", *few), 0.3),
-        Stage("layers of 7b", (*bench, *layers, *whole[1:], *fast, "--peer=hf",
+        Stage("layers of 7b", (*bench, *layers, questions, *fast, "--peer=hf",
                                "--out", str(out / "layers")), 0.2),
-        Stage("7b, phase 1", ("-m", "nota_jax.bench", f"--config=configs/phase1.py:{whole[0]}",
-                              *none, elsewhere, *whole[1:], *fast, "--out", str(out / "whole")),
+        Stage("7b, phase 1", ("-m", "nota_jax.bench", f"--config=configs/phase1.py:{large}",
+                              *none, elsewhere, questions, *fast, "--out", str(out / "whole")),
               0.2),
         Stage("decoding", ("-m", "nota_jax.bench", f"--config=configs/phase2.py:{size}", *none,
                            elsewhere, *fast, "--peer=hf", "--decode",

@@ -119,7 +119,9 @@ class Pipeline:
         self.config, self.seed = config, seed
         self.pages = pages = PageReader(dataset, splits)
         self.plan = plan = packing.plan_rows(pages, tok, config, cache_dir=cache_dir)
-        self._pad_id, self._mistakable = tok.pad_token_id, tokenizer.mistakable(tok)
+        self._pad_id = tok.pad_token_id
+        if config.corrupt:  # decodes the whole vocabulary
+            self._mistakable = tokenizer.mistakable(tok)
         multiple = math.lcm(config.row_multiple, process_count)
         self.rows_per_batch = lengths.batch_rows(
             config.batch_size, plan.n_turns / plan.n_rows, multiple
