@@ -55,7 +55,7 @@ def model(size: str) -> ConfigDict:
     connector = dict(kind="mlp2", num_queries=64, num_hidden_layers=2, num_attention_heads=8)
     remat = "full" if size == "7b" else "none"
     unroll = 4 if size in ON_CPU else 1
-    operands = "bfloat16" if size in ON_CPU else ""
+    operands = "auto" if size in ON_CPU else ""  # bfloat16 where the CPU multiplies it
     computed = dict(remat=remat, attention="auto", unroll=unroll, operands=operands)
     return ConfigDict(dict(vision=vision, text=text, connector=connector, **computed))
 
@@ -100,6 +100,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.data.weights = ConfigDict()  # subtask: weight of its answers' tokens, 1 where it is not named
     c.data.template, c.data.image_mode = "mistral_instruct", "pad"
     c.data.jitter = 0  # pixels by which training pictures are moved at random
+    c.data.degrade = 0.0  # share of them that get faults of scanners and cameras
     c.data.corrupt = 0.0  # share of the answers' notes and numbers that are shown wrongly
     c.data.misread = 0.0  # share of the labels that the objective "described" shows wrongly
     c.data.curriculum = 0  # steps in which rows grow from the shortest to the longest
@@ -132,6 +133,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.eval = ConfigDict(dict(split="test", questions=240, max_new_tokens=512, batch_size=8))
     # Questions are always asked as in conversation: `plain` has no question and no end.
     c.eval.update(dict(temperature=0.0, top_p=1.0, template="mistral_instruct"))
+    c.eval.grammar = False  # True: transcriptions can only be canonical ABC
     return c
 
 

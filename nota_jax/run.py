@@ -322,6 +322,7 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
         temperature=config.eval.temperature,
         top_p=config.eval.top_p,
         seed=config.seed,
+        grammar=config.eval.grammar,
     )
     out = run.directory / f"evaluation_{config.eval.split}"
     predictions = predict.predict(run.model, params, run.tokenizer, settings, out, say, mesh)

@@ -18,7 +18,7 @@ import itertools
 import json
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,9 +33,10 @@ from nota_jax.checkpoint import fingerprints
 from nota_jax.data.feed import chat
 from nota_jax.data.feed.evaluation import EvalPage, eval_questions
 from nota_jax.data.records import Turn
-from nota_jax.evaluation.metrics import FIELDS, Prediction
+from nota_jax.evaluation.metrics import FIELDS, TRANSCRIPTIONS, Prediction
+from nota_jax.evaluation.rules import abc_rules
 from nota_jax.files import write_atomic
-from nota_jax.models import decode
+from nota_jax.models import decode, grammar
 from nota_jax.models.notagpt import NotaGPT
 from nota_jax.parallel import processes
 from nota_jax.parallel.mesh import batch_ways, place_whole
@@ -52,6 +53,7 @@ class Settings:
     questions: at most so many of each split, 0 for all.
     max_new_tokens: an answer that is longer is cut there.
     temperature: 0 is greedy.
+    grammar: transcriptions can only be canonical ABC, and bars that add up are preferred.
     """
 
     dataset: str
@@ -65,6 +67,7 @@ class Settings:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    grammar: bool = False
 
 
 def predict(
@@ -215,12 +218,14 @@ def _answer(
     wait for transcriptions.
     """
     answers: dict[tuple[int, int], str] = {}
+    rules = _rules(model, tokenizer, settings)
     pixels = np.zeros((rows, *pages[0].image.shape), np.uint8)
     for i, page in enumerate(pages):
         pixels[i] = page.image
-    for short in (True, False):
+    for kind in ("short", "long", *rules):
+        short = kind == "short"
         asked = [
-            [n for n, turn in enumerate(page.turns) if (turn.subtask in FIELDS) == short]
+            [n for n, turn in enumerate(page.turns) if _kind(turn.subtask, rules) == kind]
             for page in pages
         ]
         if not any(asked):
@@ -251,6 +256,7 @@ def _answer(
             temperature=settings.temperature,
             top_p=settings.top_p,
             seeds=seeds,
+            rules=rules.get(kind),
             place=None if mesh is None else partial(place_whole, mesh),
         )
         for i, numbers in enumerate(asked):
@@ -258,6 +264,19 @@ def _answer(
                 ids = found.tokens[i, place, : found.lengths[i, place]].tolist()
                 answers[i, n] = chat.decode_answer(tokenizer, ids)
     return [answers[i, n] for i, page in enumerate(pages) for n in range(len(page.turns))]
+
+
+def _kind(subtask: str, rules: Mapping[str, Any]) -> str:
+    """Which questions are answered together."""
+    return "short" if subtask in FIELDS else subtask if subtask in rules else "long"
+
+
+def _rules(
+    model: NotaGPT, tokenizer: PreTrainedTokenizerFast, settings: Settings
+) -> dict[str, grammar.Tables]:
+    """The grammar of each subtask that has one."""
+    vocabulary, wanted = model.config.text.vocab_size, TRANSCRIPTIONS if settings.grammar else ()
+    return {name: abc_rules(tokenizer, vocabulary, fragment=name == "alignment") for name in wanted}
 
 
 def _question_id(page: EvalPage, turn: Turn) -> str:

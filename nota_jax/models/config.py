@@ -143,7 +143,8 @@ class NotaGPTConfig:
     unroll: layers that one turn of a stack's loop computes.  More compile longer; in a small stack
       on a CPU the loop itself costs time.
     operands: dtype in which matrices are multiplied, sums and results being in `dtype`; "" for
-      `dtype`.  "bfloat16" halves the time of a float32 model on CPUs with AVX-512 BF16.
+      `dtype`.  "bfloat16" halves the time of a float32 model on CPUs with AVX-512 BF16 and is
+      slower than float32 on others (a run's "auto" asks the CPU).
     """
 
     vision: VisionConfig

@@ -18,9 +18,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from nota_jax.errors import UserError
-from nota_jax.models import mistral
+from nota_jax.models import grammar, mistral
 from nota_jax.models.notagpt import NotaGPT, Params
 
+PREFERENCES = grammar.Preferences()
 TURN_BUCKET = 32  # questions are padded to a multiple, so that few shapes are compiled
 
 
@@ -47,6 +48,8 @@ def generate(
     temperature: float = 0.0,
     top_p: float = 1.0,
     seeds: np.ndarray | None = None,
+    rules: grammar.Tables | None = None,
+    preferences: grammar.Preferences = PREFERENCES,
     place: Callable[[np.ndarray], jax.Array] | None = None,
 ) -> Answers:
     """Answers Q questions about each of B images.
@@ -67,6 +70,8 @@ def generate(
         (Holtzman et al. 2020).
       seeds: int [B, Q], for sampling: what a question draws follows from its seed alone, whatever
         batch and mesh it is asked in.
+      rules, preferences: of a grammar that the answers keep to (`models.grammar`); an answer that
+        is cut off at `max_new_tokens` is the beginning of one that does.
       place: puts an array with one row per image where it belongs on several devices; None leaves
         that to jax.
     """
@@ -94,8 +99,8 @@ def generate(
     if place is not None:
         batch = tuple(map(place, batch))
     answers = _generate(
-        model, params, *batch, sampling, max_new_tokens=max_new_tokens, eos_ids=tuple(eos_ids),
-        mesh=_mesh_of(params),
+        model, params, *batch, sampling, rules, preferences, max_new_tokens=max_new_tokens,
+        eos_ids=tuple(eos_ids), mesh=_mesh_of(params),
     )  # fmt: skip
     return Answers(*map(_whole, answers))
 
@@ -114,7 +119,7 @@ def trace(
         turn_lengths.shape, jnp.uint32, sharding=getattr(turn_lengths, "sharding", None)
     )
     return _generate.trace(
-        model, params, pixels, prefix_tokens, turn_tokens, turn_lengths, seeds, None,
+        model, params, pixels, prefix_tokens, turn_tokens, turn_lengths, seeds, None, None, None,
         max_new_tokens=max_new_tokens, eos_ids=eos_ids, mesh=_mesh_of(params),
     )  # fmt: skip
 
@@ -145,7 +150,8 @@ def _generate(model, params, *arguments, mesh=None, **limits):
 
 
 def _answer(
-    model, params, pixels, prefix, turns, lengths, seeds, sampling, *, max_new_tokens, eos_ids
+    model, params, pixels, prefix, turns, lengths, seeds, sampling, rules, preferences, *,
+    max_new_tokens, eos_ids,
 ):  # fmt: skip
     n_prefix, n_turn = prefix.shape[1], turns.shape[2]
     eos = jnp.asarray(eos_ids)
@@ -153,27 +159,37 @@ def _answer(
     hidden, caches = _prefill(model, params, pixels, prefix, turns, lengths, max_new_tokens - 1)
     weights = mistral.step_weights(config, params["language_model"])
     keys = jax.vmap(jax.vmap(jax.random.key))(seeds)
-    token = _choose(mistral.step_logits(config, weights, hidden), sampling, keys, 0)
+
+    def choose(logits, place, n):
+        """Token n, and where in the grammar it leads."""
+        if rules is None:
+            return _choose(logits, sampling, keys, n), place
+        allowed = grammar.constrained(logits, rules, place, preferences)
+        token = _choose(allowed, sampling, keys, n)
+        return token, grammar.advance(rules, place, token)
+
+    begin = None if rules is None else grammar.start(lengths.shape)
+    token, place = choose(mistral.step_logits(config, weights, hidden), begin, 0)
 
     def step(state):
         """Reads token n − 1 of each answer, chooses token n."""
-        n, token, ended, answers, caches = state
+        n, token, ended, answers, caches, place = state
         positions = n_prefix + lengths + n - 1
         masks = _visible(positions, lengths, n_prefix, n_turn, n, max_new_tokens - 1, model)
         logits, caches = mistral.step(
             config, weights, token, positions, caches, *masks, slot=n_turn + n - 1
         )
-        token = _choose(logits, sampling, keys, n)
+        token, place = choose(logits, place, n)
         answers = answers.at[..., n].set(jnp.where(ended, -1, token))
-        return n + 1, token, ended | jnp.isin(token, eos), answers, caches
+        return n + 1, token, ended | jnp.isin(token, eos), answers, caches, place
 
     absent = lengths == 0
     answers = jnp.full((*lengths.shape, max_new_tokens), -1, jnp.int32)
     answers = answers.at[..., 0].set(jnp.where(absent, -1, token))
-    *_, answers, _ = jax.lax.while_loop(
+    *_, answers, _, _ = jax.lax.while_loop(
         lambda state: (state[0] < max_new_tokens) & ~state[2].all(),
         step,
-        (jnp.int32(1), token, absent | jnp.isin(token, eos), answers, caches),
+        (jnp.int32(1), token, absent | jnp.isin(token, eos), answers, caches, place),
     )
     answers = jnp.where(jnp.isin(answers, eos), -1, answers)
     return answers, (answers >= 0).sum(-1, dtype=jnp.int32)

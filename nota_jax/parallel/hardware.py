@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -91,6 +93,23 @@ CHIPS: tuple[Chip, ...] = (
     Chip("v5p", ("TPU v5p", "TPU v5"), int(95.74 * GIB), 459e12, 2765e9, 600e9, 600e9, 4),
     Chip("v6e", ("TPU v6 lite", "TPU v6e"), int(31.25 * GIB), 918e12, 1640e9, 448e9, 448e9, 4),
 )  # fmt: skip
+
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has an instruction for it; others emulate it, slower than float32.
+
+    Known of x86 on Linux, where the kernel lists what a CPU has; elsewhere taken as not.
+    """
+    try:
+        return " avx512_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+def operands(platform: str) -> str:
+    """What a small model's matrices are best multiplied in (`NotaGPTConfig.operands`)."""
+    return "bfloat16" if platform == "cpu" and multiplies_bfloat16() else ""
 
 
 def chip_of(device: jax.Device) -> Chip | None:

@@ -22,6 +22,7 @@ from nota_jax.data.feed.pipeline import PipelineConfig
 from nota_jax.errors import UserError
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import init_params
+from nota_jax.parallel import hardware
 from nota_jax.parallel.mesh import batch_sharding, param_shardings
 from nota_jax.params import (
     AIDS,
@@ -103,6 +104,8 @@ def model_config(
     values["text"]["vocab_size"] = vocab_size
     platform = platform or jax.default_backend()
     dtype = config.dtype or ("float32" if platform == "cpu" else "bfloat16")
+    if values["operands"] == "auto":
+        values["operands"] = hardware.operands(platform)
     return NotaGPTConfig.from_dict(
         values | {"image_token_id": image_token, "dtype": dtype, "platform": platform}
     )
@@ -138,6 +141,7 @@ def pipeline_config(
         shares=tuple(sorted(d.shares.items())),
         image_mode=d.image_mode,
         jitter=d.jitter,
+        degrade=d.degrade,
         corrupt=d.corrupt,
         misread=d.misread,
         weights=tuple(sorted(d.weights.items())),

@@ -17,6 +17,11 @@ from nota_jax.errors import UserError
 
 MODES = ("pad", "center_crop")
 WHITE = (255, 255, 255)
+# What Pillow raises for a file that is no readable picture.
+BROKEN = (
+    UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError,
+    Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
 
 
 def load(
@@ -47,7 +52,17 @@ def load(
     """
     if mode not in MODES:
         raise UserError(f"unknown image mode {mode!r}: choose one of {', '.join(MODES)}")
-    image = decode(png, background=background, name=name)
+    return square(decode(png, background=background, name=name), size, mode, background=background)
+
+
+def square(
+    image: Image.Image,
+    size: int,
+    mode: str = "pad",
+    *,
+    background: tuple[int, int, int] = WHITE,
+) -> np.ndarray:
+    """A picture in mode "L" or "RGB" as uint8 [size, size, 3]; the arguments are `load`'s."""
     image = pad(image, background) if mode == "pad" else image
     image = _resize_shorter_side(image, size)
     left, top = (image.width - size) // 2, (image.height - size) // 2
@@ -67,16 +82,23 @@ def decode(png: bytes, *, background: tuple[int, int, int] = WHITE, name: str = 
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image: Image.Image = Image.open(io.BytesIO(png))
             image.load()
-    except (
-        UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError,
-        Image.DecompressionBombError, Image.DecompressionBombWarning,
-    ) as error:  # fmt: skip
-        unknown = isinstance(error, UnidentifiedImageError)  # whose own text shows a Python object
-        reason = "it is in no format that Pillow reads" if unknown else error
+    except BROKEN as error:
         raise UserError(
-            f"cannot read the image{f' of record {name}' if name else ''}: {reason}; "
+            f"cannot read the image{f' of record {name}' if name else ''}: {reason(error)}; "
             "build the dataset again or leave this record out"
         ) from None
+    return opaque(image, background)
+
+
+def reason(error: Exception) -> str:
+    """What one of `BROKEN` says."""
+    # Whose own text shows a Python object.
+    unknown = isinstance(error, UnidentifiedImageError)
+    return "it is in no format that Pillow reads" if unknown else str(error)
+
+
+def opaque(image: Image.Image, background: tuple[int, int, int] = WHITE) -> Image.Image:
+    """In mode "L" or "RGB"; transparency is laid over `background`."""
     if image.mode in ("L", "RGB"):
         return image
     if image.mode == "1":

@@ -20,6 +20,7 @@ import grain
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from nota_jax.data import degrade
 from nota_jax.data.feed import images, labels, lengths, packing, rows, tokenizer
 from nota_jax.data.records import Page
 from nota_jax.data.store.reader import PageReader
@@ -38,6 +39,7 @@ class PipelineConfig(packing.RowSettings):
     length_multiple: each length shrinks to its longest row, rounded up to a multiple of this; 0
       leaves it as it is.
     jitter: pictures move by up to so many pixels each way, anew at every step.
+    degrade: share of the pictures that get faults of scanners and cameras, anew at every step.
     corrupt: share of the answers' notes and numbers that the model is shown others of the answer
       instead of, anew at every step; what it has to say stays as it is.
     misread: share of what the labels say of a symbol that is another symbol's, anew at every step.
@@ -55,6 +57,7 @@ class PipelineConfig(packing.RowSettings):
     row_multiple: int = 1
     length_multiple: int = 0
     jitter: int = 0
+    degrade: float = 0.0
     corrupt: float = 0.0
     misread: float = 0.0
     weights: tuple[tuple[str, float], ...] = ()
@@ -178,30 +181,46 @@ class Pipeline:
             page = self.pages[int(self.plan.turn_pages[turns[0]])]
             of_row = {name: a[i] for name, a in arrays.items()}
             rows.fill_row(self.plan, row, of_row)
+            number = self._process.start + i
+            symbols = self._symbols(page, shifts[i])
             if self.config.pictures:
                 image = images.load(page.png, size, self.config.image_mode, name=page.id)
-                of_row["images"][:] = images.shift(image, *shifts[i])
+                image = images.shift(image, *shifts[i])
+                of_row["images"][:] = self._degrade(image, symbols, self._rng(4, step, number))
             self._weigh(of_row, row, page)
-            number = self._process.start + i
             if self.config.extras:
-                self._label(of_row, row, page, shifts[i], self._rng(3, step, number))
+                self._label(of_row, row, page, symbols, self._rng(3, step, number))
             self._corrupt(of_row, self._rng(2, step, number))
             numbers = self.plan.turn_numbers[turns.start : turns.stop]
             ids.append([f"{page.id}:{page.turns[number].subtask}" for number in numbers])
         return {**arrays, "ids": ids}
+
+    def _symbols(self, page: Page, shift: np.ndarray) -> np.ndarray:
+        """What the picture shows, if anyone asks, where it moved by `shift`, down and right."""
+        if not self.config.extras:
+            return np.zeros(0, boxes.SYMBOL)
+        scale, x, y = images.placement(page.png, self.config.image_size, self.config.image_mode)
+        return boxes.moved(boxes.unpack(page.symbols), scale, x + shift[1], y + shift[0])
+
+    def _degrade(
+        self, image: np.ndarray, symbols: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """The picture, perhaps with faults; `symbols` move along."""
+        if rng.random() >= self.config.degrade:
+            return image
+        image, symbols["box"] = degrade.degrade(image, symbols["box"], int(rng.integers(2**32)))
+        return image
 
     def _label(
         self,
         of_row: dict[str, np.ndarray],
         row: int,
         page: Page,
-        shift: np.ndarray,
+        symbols: np.ndarray,
         rng: np.random.Generator,
     ) -> None:
-        """Fills the extras of a row, whose picture moved by `shift`, down and right."""
+        """Fills the extras of a row, whose picture shows `symbols`."""
         size, patch = self.config.image_size, self.config.patch
-        scale, x, y = images.placement(page.png, size, self.config.image_mode)
-        symbols = boxes.moved(boxes.unpack(page.symbols), scale, x + shift[1], y + shift[0])
         first, _, last = str(page.metadata["highlight"]).partition("-")
         highlight = (int(first), int(last)) if last else None
         told = labels.classes(symbols, highlight)
@@ -263,6 +282,7 @@ class Pipeline:
             "lengths": sorted(self.config.lengths),
             "seed": self.seed,
             "jitter": self.config.jitter,
+            "degrade": self.config.degrade,
             "corrupt": self.config.corrupt,
             "misread": self.config.misread,
             "curriculum": self.config.curriculum,

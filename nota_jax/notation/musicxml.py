@@ -1,0 +1,244 @@
+"""A tune for other programs: MusicXML and MIDI, through music21.
+
+    musicxml.write(tune)            # MusicXML, as text
+    musicxml.write_midi(tune)       # a MIDI file, repeats played
+
+What a `Tune` holds goes across: header, key, meter, notes with ties, tuplets, slurs and graces,
+repeats and endings, chord symbols, lyrics, the commonest decorations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from nota_jax.errors import UserError
+from nota_jax.notation import walk
+from nota_jax.notation.abc.fields import is_ending_number
+from nota_jax.notation.tune import Bar, Event, Key, Meter, Note, Tune
+
+_ACCIDENTALS = {-2: "double-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
+_CLEFS = {"treble": "TrebleClef", "bass": "BassClef", "alto": "AltoClef", "tenor": "TenorClef"}
+_ARTICULATIONS = {
+    ".": "Staccato", "accent": "Accent", "tenuto": "Tenuto", "wedge": "Staccatissimo",
+    "marcato": "StrongAccent", "u": "UpBow", "v": "DownBow", "breath": "BreathMark",
+}  # fmt: skip
+_EXPRESSIONS = {
+    "H": "Fermata", "T": "Trill", "~": "Turn", "turn": "Turn", "M": "Mordent",
+    "P": "InvertedMordent",
+}  # fmt: skip
+_BAR_LINES = {"|": "regular", "||": "double", "|]": "final", "[|": "heavy-light"}
+
+
+def write(tune: Tune) -> str:
+    """MusicXML 4, partwise."""
+    from music21.exceptions21 import StreamException
+    from music21.musicxml.m21ToXml import GeneralObjectExporter
+    from music21.stream import makeNotation
+
+    whole = score(tune)
+    for measure in whole.parts[0].getElementsByClass("Measure"):
+        # music21's own preparation moves what is too much in a bar to the next, and fails on some.
+        with contextlib.suppress(StreamException):
+            makeNotation.makeBeams(measure, inPlace=True)
+        makeNotation.makeTupletBrackets(measure, inPlace=True)
+    exporter = GeneralObjectExporter(whole)
+    exporter.makeNotation = False
+    return exporter.parse().decode()
+
+
+def write_midi(tune: Tune) -> bytes:
+    """A MIDI file (one track); repeats and endings are played where they make sense."""
+    from music21 import repeat
+
+    sounding = score(tune, displayed=False)
+    try:
+        sounding = sounding.expandRepeats()
+    except repeat.ExpanderException:  # brackets that fit no repeat: once through
+        once = (replace(b, repeat_start=False, ending="", barline="|") for b in tune.bars)
+        sounding = score(replace(tune, bars=tuple(once)), displayed=False)
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(sounding.write("midi", Path(folder, "tune.mid"))).read_bytes()
+
+
+def score(tune: Tune, *, displayed: bool = True) -> Any:
+    """A `music21.stream.Score` of one part.
+
+    displayed: with what is only drawn (graces, lyrics, chord symbols).
+
+    Raises:
+      UserError: the tune has no bars.
+    """
+    from music21 import metadata, spanner, stream, tempo
+
+    if not tune.bars:
+        raise UserError("the tune has no bars: there is nothing to write")
+    part = stream.Part(id="P1")
+    heads: dict[tuple[int, int], Any] = {}
+    closing = {
+        (tie.end.bar, tie.end.index, tie.end_head)
+        for tie in walk.ties(tune)
+        if tie.end is not None and tie.joins
+    }
+    brackets: list[tuple[str, list[Any]]] = []
+    measures = []
+    for number, bar in enumerate(tune.bars):
+        measure = _measure(tune, number, bar, heads, closing, displayed)
+        part.append(measure)
+        measures.append(measure)
+        if bar.ending:
+            brackets.append((bar.ending, [measure]))
+        elif brackets and brackets[-1][1] and not _ended(tune, number):
+            brackets[-1][1].append(measure)
+    for text, bracketed in brackets:
+        part.insert(0, _bracket(text, bracketed))
+    for slur in walk.slurs(tune) if displayed else ():
+        ends = [heads.get((p.bar, p.index)) for p in (slur.start, slur.end) if p is not None]
+        if len(ends) == 2 and None not in ends:
+            part.insert(0, spanner.Slur(*ends))
+    if tune.tempo is not None and tune.tempo.rate and tune.tempo.beats:
+        beat = float(4 * sum(tune.tempo.beats, Fraction(0)))
+        mark = tempo.MetronomeMark(number=tune.tempo.rate, referent=beat)
+        measures[0].insert(0, mark)
+    whole = stream.Score()
+    whole.metadata = metadata.Metadata(title=tune.title or None, composer=tune.composer or None)
+    whole.insert(0, part)
+    return whole
+
+
+def _ended(tune: Tune, number: int) -> bool:
+    """Whether the bracket that was open is closed before bar `number`."""
+    before = tune.bars[number - 1]
+    return before.ending_stop or before.barline in (":|", "|]", "||") or number == 0
+
+
+def _bracket(text: str, measures: list[Any]) -> Any:
+    from music21 import spanner
+
+    if is_ending_number(text):
+        return spanner.RepeatBracket(measures, number=text)
+    return spanner.RepeatBracket(measures, number=1, overrideDisplay=text)
+
+
+def _measure(tune, number, bar: Bar, heads, closing, displayed: bool) -> Any:
+    from music21 import bar as bars
+    from music21 import stream
+
+    measure = stream.Measure(number=number + 1)
+    if number == 0:
+        measure.insert(0, _clef(tune.key))
+        measure.insert(0, _key(tune.key))
+        if (signature := _meter(tune.meter)) is not None:
+            measure.insert(0, signature)
+    if bar.repeat_start:
+        measure.leftBarline = bars.Repeat(direction="start")
+    right = bars.Repeat(direction="end") if bar.barline == ":|" else None
+    measure.rightBarline = right or bars.Barline(_BAR_LINES.get(bar.barline, "regular"))
+    index, onset = 0, Fraction(0)
+    for item in bar.items:
+        if isinstance(item, Key):
+            measure.insert(4 * onset, _key(item))
+        elif isinstance(item, Meter):
+            if (signature := _meter(item)) is not None:
+                measure.insert(4 * onset, signature)
+        else:
+            made = _event(item, number, index, closing, displayed)
+            for grace in made[:-1]:
+                measure.append(grace)
+            measure.insert(4 * onset, made[-1])
+            if displayed and item.chord_symbol:
+                measure.insert(4 * onset, _chord_symbol(item.chord_symbol))
+            heads[number, index] = made[-1]
+            index, onset = index + 1, onset + item.sounding
+    return measure
+
+
+def _event(event: Event, bar: int, index: int, closing, displayed: bool) -> list[Any]:
+    """Grace notes, then the note, chord or rest."""
+    from music21 import articulations, chord, duration, expressions, note, tie
+
+    length = duration.Duration(4 * event.duration)
+    if event.tuplet is not None:
+        length.appendTuplet(duration.Tuplet(event.tuplet.actual, event.tuplet.normal))
+    notes = [_note(n) for n in event.notes]
+    for n, (made, given) in enumerate(zip(notes, event.notes, strict=True)):
+        ends, starts = (bar, index, n) in closing, given.tie
+        if starts or ends:
+            made.tie = tie.Tie("continue" if starts and ends else "start" if starts else "stop")
+    whole: Any = note.Rest()
+    if len(notes) == 1:
+        whole = notes[0]
+    elif notes:
+        whole = chord.Chord(notes)
+    whole.duration = length
+    for name in event.decorations:
+        if name in _ARTICULATIONS:
+            whole.articulations.append(getattr(articulations, _ARTICULATIONS[name])())
+        elif name in _EXPRESSIONS:
+            whole.expressions.append(getattr(expressions, _EXPRESSIONS[name])())
+    for verse, syllable in enumerate(event.lyrics if displayed else (), 1):
+        if syllable and syllable != "_":
+            whole.addLyric(syllable, verse, applyRaw=False)
+    graces = []
+    written = event.grace if displayed else None
+    for given, value in written.notes if written is not None else ():
+        made = _note(given)
+        made.duration = duration.Duration(4 * value)
+        grace: Any = made.getGrace()
+        grace.duration.slash = written is not None and written.slash
+        graces.append(grace)
+    return [*graces, whole]
+
+
+def _note(given: Note) -> Any:
+    from music21 import note, pitch
+
+    made = note.Note(f"{given.step}{given.octave}")
+    shown = given.accidental is not None
+    if given.alter or shown:
+        made.pitch.accidental = pitch.Accidental(_ACCIDENTALS[given.alter])
+        made.pitch.accidental.displayStatus = shown
+    return made
+
+
+def _clef(key: Key) -> Any:
+    from music21 import clef
+
+    name, _, octave = key.clef.partition("-") if "-" in key.clef else key.clef.partition("+")
+    made = getattr(clef, _CLEFS.get(name, "TrebleClef"))()
+    if octave == "8":
+        made.octaveChange = -1 if "-" in key.clef else 1
+    return made
+
+
+def _key(given: Key) -> Any:
+    from music21 import key
+
+    if given.tonic and not given.accidentals and -7 <= given.fifths <= 7:
+        return key.Key(given.tonic.replace("b", "-"), given.mode)
+    return key.KeySignature(max(-7, min(7, given.fifths)))
+
+
+def _meter(given: Meter) -> Any:
+    from music21 import meter
+
+    if given.duration is None:
+        return None
+    if given.text in ("C", "C|"):
+        made = meter.TimeSignature("4/4" if given.text == "C" else "2/2")
+        made.symbol = "common" if given.text == "C" else "cut"
+        return made
+    return meter.TimeSignature(given.text.replace("(", "").replace(")", ""))
+
+
+def _chord_symbol(text: str) -> Any:
+    from music21 import expressions, harmony
+
+    try:
+        return harmony.ChordSymbol(text.replace("b", "-", 1) if text[1:2] == "b" else text)
+    except Exception:  # music21 raises many kinds for names it does not know
+        return expressions.TextExpression(text)

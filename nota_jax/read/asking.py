@@ -1,0 +1,239 @@
+"""A checkpoint that is asked about pictures: questions in, answers out, and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+import nota_jax
+from conversion import from_hf, hf_config, tensors
+from nota_jax.checkpoint import steps
+from nota_jax.data.build.phrasings import EXTRACTION_QUESTIONS
+from nota_jax.data.feed import chat, tokenizer
+from nota_jax.errors import UserError
+from nota_jax.evaluation.rules import abc_rules
+from nota_jax.models import decode, grammar, ink
+from nota_jax.models.attention import turn_mask
+from nota_jax.models.config import NotaGPTConfig
+from nota_jax.models.notagpt import NotaGPT, param_shapes
+from nota_jax.parallel import hardware
+from nota_jax.pixels import normalize
+
+TEMPLATE = "mistral_instruct"
+HEADER = ("title", "composer", "key", "meter", "unit_note_length")
+SHORT, LONG = 64, 512  # tokens of a header field's and of a page's answer
+LENGTHS = (128, 256, LONG)  # of the answers that are looked at again: few shapes are compiled
+PAGES = (1, 4)  # of a batch
+SHIPPED = Path(nota_jax.__file__).parent.parent / "checkpoints" / "small"
+GAZING_HEADS = 2  # of the last layer, where training rewarded them (objectives/reading.py)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model with its weights.
+
+    name: of the checkpoint, for people; rules: those of ABC, None to write without.
+    """
+
+    model: NotaGPT
+    params: Any
+    tokenizer: PreTrainedTokenizerFast
+    name: str
+    rules: grammar.Tables | None = None
+
+    @property
+    def size(self) -> int:
+        """Side of the square that it sees, pixels."""
+        return self.model.config.vision.image_size
+
+
+@dataclass(frozen=True)
+class Answer:
+    """text: outer whitespace removed; whole: False where it was cut off at the limit of tokens.
+
+    starts: the character at which each token begins; sure: each token's probability; looks: the
+    patch of the picture that the token was written from, and the share of attention there.
+    """
+
+    text: str
+    whole: bool
+    starts: np.ndarray
+    sure: np.ndarray
+    looks: np.ndarray
+    attention: np.ndarray
+
+
+def load(checkpoint: str | Path | None = None, *, rules: bool = True) -> Asked:
+    """A model to ask.
+
+    checkpoint: a run, a conversion or a Hugging Face export; None for the shipped one.
+    rules: write nothing but valid ABC.
+
+    Raises:
+      UserError: there is no such checkpoint, or it is no NotaGPT.
+    """
+    folder = SHIPPED if checkpoint is None else Path(checkpoint)
+    if not folder.is_dir():
+        where = "the shipped checkpoint" if checkpoint is None else "--ckpt"
+        raise UserError(f"{where} {folder} is not there: name a run or an export with --ckpt")
+    tok = tokenizer.load_tokenizer(folder)
+    ours = (folder / "base").exists() or (folder / hf_config.FILE).is_file()
+    if not ours and not tensors.is_checkpoint(folder):
+        raise UserError(
+            f"{folder} is neither a run nor a Hugging Face model: it has no base/, and no "
+            "config.json with safetensors"
+        )
+    if ours:
+        vocab = tokenizer.vocabulary_size(len(tok))
+        config = _computed(hf_config.of_directory(folder, vocab, chat.image_token_id(tok)))
+        params = steps.load_params(folder, param_shapes(config))
+    else:
+        config = _computed(from_hf.read(llava=folder).architecture)
+        params = from_hf.load(folder, config, None, lambda _: None)
+    params = jax.tree.map(lambda x: jnp.asarray(x, config.param_dtype), params)
+    of_abc = abc_rules(tok, config.text.vocab_size) if rules else None
+    return Asked(NotaGPT(config), params, tok, str(folder), of_abc)
+
+
+def _computed(config: NotaGPTConfig) -> NotaGPTConfig:
+    """How it is computed here."""
+    platform = jax.default_backend()
+    dtype = "float32" if platform == "cpu" else "bfloat16"
+    return replace(
+        config, dtype=dtype, param_dtype=dtype, platform=platform, remat="none",
+        operands=hardware.operands(platform),
+    )  # fmt: skip
+
+
+def header(asked: Asked, images: Sequence[np.ndarray]) -> list[dict[str, str]]:
+    """The header fields of pictures uint8 [S, S, 3], by subtask."""
+    questions = [EXTRACTION_QUESTIONS[name][0] for name in HEADER]
+    found = _generate(asked, images, questions, SHORT)
+    texts = [[chat.decode_answer(asked.tokenizer, ids) for ids in page] for page in found]
+    return [dict(zip(HEADER, page, strict=True)) for page in texts]
+
+
+def transcribe(
+    asked: Asked, images: Sequence[np.ndarray], progress: Callable[[int], None] = lambda n: None
+) -> list[Answer]:
+    """The ABC of pictures uint8 [S, S, 3].
+
+    progress: told how many more are done.
+    """
+    question, answers = EXTRACTION_QUESTIONS["abc"][0], []
+    for start in range(0, len(images), PAGES[-1]):
+        part = images[start : start + PAGES[-1]]
+        for image, (ids,) in zip(
+            part, _generate(asked, part, [question], LONG, asked.rules), strict=True
+        ):
+            answers.append(_examined(asked, image, question, ids))
+        progress(len(part))
+    return answers
+
+
+def _generate(
+    asked: Asked,
+    images: Sequence[np.ndarray],
+    questions: Sequence[str],
+    limit: int,
+    rules: grammar.Tables | None = None,
+) -> list[list[list[int]]]:
+    """Tokens of the answer to every question about every picture."""
+    tok, model = asked.tokenizer, asked.model
+    prompts = chat.encode_prompts(tok, TEMPLATE, questions)
+    prefix = chat.encode_prefix(tok, TEMPLATE, model.config.num_image_tokens)
+    turns = np.full((len(prompts), max(map(len, prompts))), tok.pad_token_id, np.int32)
+    for i, ids in enumerate(prompts):
+        turns[i, : len(ids)] = ids
+    found: list[list[list[int]]] = []
+    for start in range(0, len(images), PAGES[-1]):
+        part = images[start : start + PAGES[-1]]
+        rows = next(n for n in PAGES if n >= len(part))
+        pixels = np.full((rows, asked.size, asked.size, 3), 255, np.uint8)
+        pixels[: len(part)] = part
+        lengths = np.tile(np.array(list(map(len, prompts)), np.int32), (rows, 1))
+        lengths[len(part) :] = 0
+        out = decode.generate(
+            model, asked.params, normalize(pixels), np.tile(np.array(prefix, np.int32), (rows, 1)),
+            np.tile(turns, (rows, 1, 1)), lengths, max_new_tokens=limit,
+            eos_ids=(tok.eos_token_id,), rules=rules,
+        )  # fmt: skip
+        for row in range(len(part)):
+            found.append(
+                [out.tokens[row, q, : out.lengths[row, q]].tolist() for q in range(len(prompts))]
+            )
+    return found
+
+
+def _examined(asked: Asked, image: np.ndarray, question: str, ids: list[int]) -> Answer:
+    """An answer read once more: how probable each token was, and where it was looked for."""
+    tok, model = asked.tokenizer, asked.model
+    prefix = chat.encode_prefix(tok, TEMPLATE, model.config.num_image_tokens)
+    (prompt,) = chat.encode_prompts(tok, TEMPLATE, [question])
+    room = next(n for n in LENGTHS if n >= len(ids))
+    answer = np.full(room, tok.pad_token_id, np.int32)
+    answer[: len(ids)] = ids
+    tokens = np.concatenate([np.array(prefix + prompt, np.int32), answer])
+    turn = np.ones(len(tokens), np.int32)
+    turn[: len(prefix)] = 0
+    turn[len(prefix) + len(prompt) + len(ids) :] = -1
+    first = len(prefix) + len(prompt) - 1  # predicts the answer's first token
+    sure, looks, attention = _look(
+        model, asked.params, normalize(image[None]), tokens[None], turn[None], first, room
+    )
+    written = [len(tok.decode(ids[:n], skip_special_tokens=False)) for n in range(len(ids))]
+    whole = str(tok.decode(ids, skip_special_tokens=False))
+    ahead = len(whole) - len(whole.lstrip())
+    n = len(ids)
+    return Answer(
+        text=whole.strip(),
+        whole=n < LONG,
+        starts=np.maximum(np.array(written, np.int32) - ahead, 0),
+        sure=np.asarray(sure)[:n],
+        looks=np.asarray(looks)[:n],
+        attention=np.asarray(attention)[:n],
+    )
+
+
+@partial(jax.jit, static_argnames=("model", "first", "room"))
+def _look(model, params, pixels, tokens, turn_ids, first, room):
+    """Of `room` tokens behind position `first`: probability, patch looked at, attention there."""
+    config = model.config
+    positions = jnp.arange(tokens.shape[1])[None]
+    features = model.apply({"params": params}, pixels, method="encode_images")
+    hidden, (queries, keys) = model.apply(
+        {"params": params}, tokens, turn_ids, positions, features, keep="qk", method="hidden"
+    )
+    predicting = slice(first, first + room)
+    logits = model.apply({"params": params}, hidden[0, predicting], method="logits")
+    answer = jnp.append(tokens[0], 0)[first + 1 : first + 1 + room]
+    sure = jax.nn.softmax(logits)[jnp.arange(room), answer]
+    q, k = queries[-1, 0, predicting, 0], keys[-1, 0, :, 0]
+    visible = turn_mask(turn_ids, positions, config.text.sliding_window)[0, 0, predicting]
+    scores = jnp.where(visible, q @ k.T * q.shape[-1] ** -0.5, -jnp.inf)
+    attention = jax.nn.softmax(scores.astype(jnp.float32))
+    start = jnp.argmax(tokens[0] == config.image_token_id)
+    there = jax.lax.dynamic_slice_in_dim(attention, start, features.shape[1], axis=1)
+    chosen = ink.choose(pixels, config.vision)[0]
+    return sure, chosen[jnp.argmax(there, axis=1)], jnp.max(there, axis=1)
+
+
+def center(asked: Asked, patch: int) -> tuple[float, float]:
+    """Where a patch lies: right and down, pixels of the square."""
+    vision = asked.model.config.vision
+    n = vision.image_size // vision.patch_size
+    return (patch % n + 0.5) * vision.patch_size, (patch // n + 0.5) * vision.patch_size
+
+
+def fields(answers: Mapping[str, str]) -> dict[str, str]:
+    """Header answers under ABC's letters."""
+    letters = {"title": "T", "composer": "C", "meter": "M", "unit_note_length": "L", "key": "K"}
+    return {letters[name]: text for name, text in answers.items()}
