@@ -19,12 +19,16 @@ class Tables(NamedTuple):
 
     column [V]: the class of each token.
     next [S, C]: the state behind a token, −1 where it cannot come.
-    units, events [S, C]: ticks and events that begin, before a bar line or tuplet's mark in it;
-    more_units, more_events: behind that.
+    units, events [S, C]: ticks that it adds and events that it begins, up to a break in it.
+    breaks [S, C]: 0 none; 1 a tuplet begins; 2 and 3 a bar ends; 4 and 5 one does that began, or
+    had a tuplet begin, in the same token; 3 and 5 with a section's bar line; 7 the bar line before
+    it becomes a section's; 6 the answer ends, which no slur may outlast.
+    left, more, scaled [S, C]: behind the break, notes that a tuplet waits for, ticks (since the
+    last bar line, if there was one), whether the last event is of the tuplet.
     slurs [S, C]: how many more are open behind it; dip, rise: the fewest and most on the way.
-    bar [S, C]: 0 none, 1 an ordinary bar line, 2 a section's.
+    waits [S, C]: 1 where no tuplet may wait for notes beyond those of `events`.
     tuplet, meter, unit [S, C]: number in the lists below of what is set, −1 none.
-    full [S, C]: it fills its bar.
+    full [S, C]: 1 where it ends with a rest as long as its bar, 2 where it holds one.
     tuplets [·, 3]: p notes in the time of q, for r notes; bars [meters, units]: ticks of a full
     bar, 0 where the meter is free.
     most_slurs []: that may be open at once.
@@ -34,13 +38,15 @@ class Tables(NamedTuple):
     next: jax.Array
     units: jax.Array
     events: jax.Array
-    more_units: jax.Array
-    more_events: jax.Array
+    breaks: jax.Array
+    left: jax.Array
+    more: jax.Array
+    scaled: jax.Array
+    tuplet: jax.Array
     slurs: jax.Array
     dip: jax.Array
     rise: jax.Array
-    bar: jax.Array
-    tuplet: jax.Array
+    waits: jax.Array
     meter: jax.Array
     unit: jax.Array
     full: jax.Array
@@ -95,16 +101,17 @@ def constrained(
     """
     row = _rows(tables, at.state)
     left, slurs = at.left[..., None], at.slurs[..., None]
-    breaks = (row.bar > 0) | (row.tuplet >= 0)
-    legal = (row.next >= 0) & ~(breaks & (left > row.events))
+    legal = (row.next >= 0) & ~((row.waits > 0) & (left > row.events))
+    legal &= ~((row.breaks == _END) & (slurs > 0))
     legal &= (slurs + row.dip >= 0) & (slurs + row.rise <= tables.most_slurs)
     full = _full(tables, at)[..., None]
     legal &= ~((row.full > 0) & (full == 0) & (at.meter[..., None] >= 0))
     filled = at.filled[..., None] + _scaled(tables, at, row.units, row.events, left)
     filled = jnp.where(row.full > 0, full, filled)
-    closes = (row.bar > 0) & (at.filled[..., None] + row.units > 0)
+    # What a token with several bar lines puts between them is not judged.
+    closes = ((row.breaks == 2) | (row.breaks == 3)) & (filled > 0)
     # A section's bar line ends what a pick-up began.
-    may_be_short = (at.seam[..., None] > 0) | (row.bar == 2)
+    may_be_short = (at.seam[..., None] > 0) | (row.breaks == 3)
     less = jnp.where(closes & (filled < full) & ~may_be_short, preferences.short, 0.0)
     less += jnp.where(closes & (filled > full), preferences.long, 0.0)
     begins = (row.events > 0) & (at.filled[..., None] >= full)
@@ -119,32 +126,25 @@ def constrained(
 def advance(tables: Tables, at: Registers, token: jax.Array) -> Registers:
     """Behind a token [B, Q]; it stays where it is behind one that cannot come."""
     new = _rows(tables, (at.state, tables.column[token]))
-    marks, breaks = new.tuplet >= 0, (new.bar > 0) | (new.tuplet >= 0)
-    left = jnp.maximum(at.left - new.events, 0)
-    left = jnp.where(new.bar > 0, 0, left)
-    tuplet = jnp.where(marks, new.tuplet, at.tuplet)
-    left = jnp.where(marks, jnp.maximum(tables.tuplets[tuplet, 2] - new.more_events, 0), left)
+    bar, broken = new.breaks >= 2, new.breaks >= 1
     filled = at.filled + _scaled(tables, at, new.units, new.events, at.left)
-    filled = jnp.where(new.full > 0, _full(tables, at), filled)
-    filled = jnp.where(new.bar > 0, 0, filled)
-    q, p = tables.tuplets[tuplet, 1], tables.tuplets[tuplet, 0]
-    filled += jnp.where(marks, new.more_units * q // p, new.more_units)
-    scaled = jnp.where(new.events > 0, (at.left > 0).astype(jnp.int32), at.scaled)
-    scaled = jnp.where(new.more_events > 0, marks.astype(jnp.int32), scaled)
+    filled = jnp.where(bar, 0, filled) + new.more
+    went_on = jnp.where(new.events > 0, (at.left > 0).astype(jnp.int32), at.scaled)
     moved = Registers(
         state=new.next,
         slurs=at.slurs + new.slurs,
-        left=left,
-        tuplet=tuplet,
-        scaled=jnp.where(breaks & (new.more_events == 0), 0, scaled),
+        left=jnp.where(broken, new.left, jnp.maximum(at.left - new.events, 0)),
+        tuplet=jnp.where(new.tuplet >= 0, new.tuplet, at.tuplet),
+        scaled=jnp.where(broken, new.scaled, went_on),
         meter=jnp.where(new.meter >= 0, new.meter, at.meter),
         unit=jnp.where(new.unit >= 0, new.unit, at.unit),
-        filled=filled,
-        seam=jnp.where(new.bar > 0, (new.bar == 2).astype(jnp.int32), at.seam),
+        filled=jnp.where(new.full == 1, _full(tables, at), filled),
+        seam=jnp.where(bar, new.breaks % 2, at.seam),
     )
     return jax.tree.map(lambda a, b: jnp.where(new.next >= 0, a, b), moved, at)
 
 
+_END = 6  # of `Tables.breaks`
 _LISTS = ("column", "tuplets", "bars", "most_slurs")
 
 

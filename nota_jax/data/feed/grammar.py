@@ -1,8 +1,8 @@
 """A tokenizer's tables for decoding that can only write canonical ABC.
 
 The automaton of `notation.abc.grammar` goes by characters; every token is walked through it from
-every state at once.  Pieces may cross the bounds of ABC's own tokens, as in "A2|B"; only one that
-would close two bars, or begin a tuplet before closing a bar, is never written.
+every state at once.  Pieces may cross the bounds of ABC's own tokens, as in
+"A2|B".
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from transformers import PreTrainedTokenizerBase
 
 from nota_jax.notation.abc import grammar
 
-_PER_STATE = (
-    "next", "units", "events", "more_units", "more_events", "slurs", "dip", "rise", "bar",
-    "tuplet", "meter", "unit", "full",
-)  # fmt: skip
+_PER_STATE = {
+    "next": np.int32, "units": np.int32, "events": np.int8, "breaks": np.int8, "left": np.int8,
+    "more": np.int32, "scaled": np.int8, "tuplet": np.int16, "slurs": np.int8, "dip": np.int8,
+    "rise": np.int8, "waits": np.int8, "meter": np.int16, "unit": np.int8, "full": np.int8,
+}  # fmt: skip
+_MARKS = ("tuplet", "meter", "unit")  # numbers of something, −1 for none
 
 
 def tables(tok: PreTrainedTokenizerBase, vocabulary: int, fragment: bool) -> dict[str, np.ndarray]:
@@ -77,8 +79,8 @@ class _Characters:
         shape = len(automaton.steps), len(names)
         self._next = np.full(shape, -1, np.int32)
         self._what = {
-            name: np.full(shape, -1 if name in ("tuplet", "meter", "unit") else 0, np.int32)
-            for name in ("units", "events", "slurs", "bar", "full", "tuplet", "meter", "unit")
+            name: np.full(shape, -1 if name in _MARKS else 0, np.int32)
+            for name in (*_MARKS, "units", "events", "slurs", "bar", "full", "known", "ends")
         }
         for state, here in enumerate(automaton.steps):
             for character, (then, what) in here.items():
@@ -91,41 +93,48 @@ class _Characters:
     def walk(self, text: str | None) -> dict[str, np.ndarray]:
         """What a token does from every state; `_PER_STATE`, each [states]."""
         n = len(self._next)
-        zero = np.zeros(n, np.int32)
-        out = {name: zero.copy() for name in _PER_STATE}
-        for name in ("tuplet", "meter", "unit"):
-            out[name] -= 1
+        out = {name: np.full(n, -1 if name in _MARKS else 0, np.int32) for name in _PER_STATE}
         at, alive = np.arange(n), np.full(n, text is not None)
+        tuplets = np.array(grammar.TUPLETS, np.int32)
         for character in text or ():
             column = self._index.get(character, self._index[grammar.OTHER])
             what = {name: np.where(alive, table[at, column], -1 if name in _MARKS else 0)
                     for name, table in self._what.items()}  # fmt: skip
             then = self._next[at, column]
-            bar, tuplet = what["bar"] > 0, what["tuplet"] >= 0
-            behind = (out["bar"] > 0) | (out["tuplet"] >= 0)
-            # A second bar line behind notes, a tuplet before it, or two tuplets: not in one token.
-            twice = bar & ((out["tuplet"] >= 0) | (out["more_events"] > 0))
-            twice |= tuplet & (out["tuplet"] >= 0)
-            alive &= (then >= 0) & ~twice
-            later = behind | tuplet
-            for name in ("units", "events"):
-                out[name] += np.where(later, 0, what[name])
-                out[f"more_{name}"] += np.where(later, what[name], 0)
+            bar, marks = what["bar"] > 0, what["tuplet"] >= 0
+            # What a tuplet that began before the token still waits for, the registers know; what
+            # one inside it waits for is known here.
+            new = bar | (marks & (what["known"] == 0))
+            alive &= (then >= 0) & ~(new & (out["left"] > 0))
+            out["waits"] |= new & (out["breaks"] == 0)
+            begun = (out["breaks"] > 0) | marks
+            first = out["breaks"] == 0
+            closing = np.where(first, 1, 3) + what["bar"]
+            longer = np.where(first, 7, out["breaks"] | 1)
+            kind = np.where(what["bar"] == 3, longer, closing)
+            out["breaks"] = np.where(bar, kind, np.maximum(out["breaks"], marks))
+            out["breaks"] = np.where(what["ends"] > 0, 6, out["breaks"])
+            for name in _MARKS:
+                out[name] = np.where(what[name] >= 0, what[name], out[name])
+            p, q, r = tuplets[out["tuplet"]].T
+            inside = begun & (what["events"] > 0)
+            left = np.where(marks, r, out["left"])
+            out["scaled"] = np.where(inside, left > 0, out["scaled"])
+            out["left"] = np.where(inside, np.maximum(left - 1, 0), left)
+            ticks = np.where(out["scaled"] > 0, what["units"] * q // p, what["units"])
+            out["more"] += np.where(begun, ticks, 0)
+            out["units"] += np.where(begun, 0, what["units"])
+            out["events"] += np.where(begun, 0, what["events"])
+            for name in ("more", "scaled", "left"):
+                out[name] = np.where(bar, 0, out[name])
+            closed = np.where(bar & (out["full"] > 0), 2, out["full"])
+            out["full"] = np.where(what["full"] > 0, 1, closed)
             out["slurs"] += what["slurs"]
             out["dip"] = np.minimum(out["dip"], out["slurs"])
             out["rise"] = np.maximum(out["rise"], out["slurs"])
-            out["bar"] = np.maximum(out["bar"], what["bar"])
-            out["full"] |= what["full"]
-            for name in _MARKS:
-                out[name] = np.where(what[name] >= 0, what[name], out[name])
             at = np.where(alive, then, 0)
-        out["next"] = np.where(alive, at, -1).astype(np.int32)
-        for name in _PER_STATE:
-            if name != "next":
-                out[name] = np.where(alive, out[name], -1 if name in _MARKS else 0)
-        return {name: array.astype(_TYPES.get(name, np.int8)) for name, array in out.items()}
-
-
-_MARKS = ("tuplet", "meter", "unit")
-_TYPES = {"next": np.int32, "units": np.int32, "more_units": np.int32, "tuplet": np.int16,
-          "meter": np.int16}  # fmt: skip
+        out["next"] = at
+        for name, kind in _PER_STATE.items():
+            dead = -1 if name in (*_MARKS, "next") else 0
+            out[name] = np.where(alive, out[name], dead).astype(kind)
+        return out

@@ -42,13 +42,13 @@ LENGTHS = tuple(
     sorted(
         {
             length_text(Fraction(2) ** power * dots)
-            for power in range(-4, 4)
+            for power in range(-4, 6)
             for dots in (Fraction(1), Fraction(3, 2), Fraction(7, 4))
         }
-        - {length_text(Fraction(14))}
+        - {"7/64"}  # of a sixteenth is nothing that is drawn
     )
 )
-_GRACE_LENGTHS = ("", "2", "4", "/", "/4")
+_GRACE_LENGTHS = ("", "2", "3", "4", "/", "3/", "/4")
 _BAR_LINES = ("|", "||", "|]", "[|", ":|", "::", "|:", "||:")
 _OPENS = ("|:", "::", "||:")  # bar lines behind which a repeat begins
 TUPLETS = tuple((p, q, r) for p in range(2, 10) for q in range(1, 10) for r in range(1, 10))
@@ -59,9 +59,11 @@ class What:
     """What a character means beside the next state.
 
     units: ticks that it adds to the event being written; events: 1 where it begins one; slurs: ±1;
-    bar: 1 where it closes a bar, 2 where it makes the bar line one of a section; full: the event is
+    bar: 1 where it closes a bar, 2 with a section's bar line, 3 where it makes the bar line before
+    it a section's; full: the event is
     as long as its bar; tuplet, meter, unit: number in `TUPLETS`, `METERS`, `UNITS` that is in force
-    from here on, −1 for none.
+    from here on, −1 for none; known: the tuplet is the one that has just begun, said more closely;
+    ends: nothing comes behind it but the end, so that no slur may be open.
     """
 
     units: int = 0
@@ -72,9 +74,12 @@ class What:
     tuplet: int = -1
     meter: int = -1
     unit: int = -1
+    known: bool = False
+    ends: bool = False
 
 
 NOTHING = What()
+ENDS = What(ends=True)
 _Step = tuple[tuple, What]
 
 
@@ -88,13 +93,14 @@ class Automaton:
     def step(self, state: int, character: str) -> tuple[int, What] | None:
         """The next state, None where the character cannot come here."""
         here = self.steps[state]
-        return here.get(character) or (here.get(OTHER) if character not in _MUSICAL else None)
+        other = character not in _MUSICAL and character != END
+        return here.get(OTHER if other else character)
 
 
 @cache
 def build(fragment: bool = False) -> Automaton:
     """The automaton of whole tunes, or of a region's bars: without header, slurs cut anywhere."""
-    first = ("line",) if fragment else ("begin",)
+    first = ("first line",) if fragment else ("begin",)
     numbers, steps, pending = {first: 0}, list[Mapping[str, tuple[int, What]]](), [first]
     while pending:
         found: dict[str, tuple[int, What]] = {}
@@ -131,7 +137,7 @@ def _text(then: tuple, stop: str, here: tuple) -> Iterable[tuple[str, _Step]]:
 
 
 def _escaped(here: tuple) -> Iterable[tuple[str, _Step]]:
-    for character in "%&":
+    for character in "%&\\":
         yield character, (here, NOTHING)
 
 
@@ -151,7 +157,7 @@ def _head(stage: int) -> Iterable[tuple[str, _Step]]:
             continue  # M, L and K have to be there, T, C and Q need not
         behind: dict[str, tuple] = {
             "M": ("number", "M", ""), "L": ("number", "L", ""), "Q": ("tempo", ""),
-            "K": ("key", _keys(), "\n", ("line",)),
+            "K": ("key", _keys(), "\n", ("first line",)),
         }  # fmt: skip
         value = behind.get(letter, ("title", number))
         yield letter, (("exactly", ":", value), NOTHING)
@@ -159,9 +165,9 @@ def _head(stage: int) -> Iterable[tuple[str, _Step]]:
 
 def _title(number: int) -> Iterable[tuple[str, _Step]]:
     """The first character of a title or composer."""
-    for character, (_, what) in _text((), "\n", ()):
+    for character, step in _rest_of_line(number):
         if character not in ("\n", " "):
-            yield character, (("rest of line", number), what)
+            yield character, step
 
 
 def _rest_of_line(number: int) -> Iterable[tuple[str, _Step]]:
@@ -180,7 +186,7 @@ def _number(field: str, written: str) -> Iterable[tuple[str, _Step]]:
     elif field == "L":
         yield "\n", (("head", 4), What(unit=UNITS.index(written)))
     else:
-        yield "]", (("exactly", " ", ("item",)), What(meter=METERS.index(written)))
+        yield "]", (("changed",), What(meter=METERS.index(written)))
 
 
 def _key(endings: frozenset[str], close: str, then: tuple) -> Iterable[tuple[str, _Step]]:
@@ -227,12 +233,17 @@ def _tempo_text() -> Iterable[tuple[str, _Step]]:
     return _text(("tempo", "t"), '"', ("tempo text",))
 
 
-def _line() -> Iterable[tuple[str, _Step]]:
-    """The beginning of a line of music."""
+def _first_line() -> Iterable[tuple[str, _Step]]:
+    """The beginning of the music."""
     yield "|", (("opening",), NOTHING)
     yield from _bar_start()
-    yield " ", (("done",), NOTHING)
-    yield END, (("end",), NOTHING)
+
+
+def _line() -> Iterable[tuple[str, _Step]]:
+    """The beginning of a further line, or the end."""
+    yield from _first_line()
+    yield " ", (("done",), ENDS)
+    yield END, (("end",), ENDS)
 
 
 def _opening() -> Iterable[tuple[str, _Step]]:
@@ -250,6 +261,12 @@ def _bar_start() -> Iterable[tuple[str, _Step]]:
     yield "[", (("bracket", "start"), NOTHING)
 
 
+def _changed() -> Iterable[tuple[str, _Step]]:
+    """Behind a change of key or meter."""
+    yield " ", (("item",), NOTHING)
+    yield from _bar_rest()
+
+
 def _item() -> Iterable[tuple[str, _Step]]:
     """Behind a space in a bar."""
     yield from _prefix(False, False)
@@ -259,7 +276,7 @@ def _item() -> Iterable[tuple[str, _Step]]:
 def _prefix(needs_note: bool, in_tuplet: bool) -> Iterable[tuple[str, _Step]]:
     """What stands before an event, or the event."""
     then = ("prefix", needs_note, in_tuplet)
-    yield "(", (("slur or tuplet", needs_note, in_tuplet), NOTHING)
+    yield "(", (("slur or tuplet", needs_note, in_tuplet), What(slurs=1))
     yield "{", (("grace", "", False), NOTHING)
     yield '"', (("quoted", then), NOTHING)
     yield "!", (("named", "", then), NOTHING)
@@ -277,33 +294,35 @@ def _in_prefix(needs_note: bool, in_tuplet: bool) -> Iterable[tuple[str, _Step]]
 
 
 def _slur_or_tuplet(needs_note: bool, in_tuplet: bool) -> Iterable[tuple[str, _Step]]:
-    """Behind "(": a digit makes it a tuplet's, anything else a slur."""
+    """Behind "(": a digit makes it a tuplet's, and no slur."""
     if not in_tuplet:
         for digit in "23456789":
-            yield digit, (("tuplet", int(digit), 0, 0, ""), NOTHING)
-    for character, (state, what) in _in_prefix(True, in_tuplet):
-        if state[0] == "prefix":
-            state = ("prefix", True, in_tuplet)
-        yield character, (state, dataclasses.replace(what, slurs=1))
+            mark = dataclasses.replace(_tuplet_mark(int(digit)), slurs=-1)
+            yield digit, (("tuplet", int(digit), 0, 0, ""), mark)
+    yield from _in_prefix(True, in_tuplet)
+
+
+def _tuplet_mark(p: int, q: int = 0, r: int = 0, *, known: bool = False) -> What:
+    mark = TUPLETS.index((p, q or default_normal(p, Meter("4/4")), r or p))
+    return What(tuplet=mark, known=known)
 
 
 def _tuplet(p: int, q: int, r: int, part: str) -> Iterable[tuple[str, _Step]]:
     """`(3`, `(3:2`, `(3:2:4`, `(3::4`; part: "" behind p, ":" and "::" where q and r come."""
     if part == "" or (part == ":" and q) or (part == "::" and r):
-        normal = q or default_normal(p, Meter("4/4"))
-        mark = TUPLETS.index((p, normal, r or p))
-        for character, (state, what) in _in_prefix(False, True):
-            yield character, (state, dataclasses.replace(what, tuplet=mark))
+        yield from _in_prefix(False, True)
     if part == "":
         yield ":", (("tuplet", p, 0, 0, ":"), NOTHING)
     elif part == ":" and not q:
         for digit in "123456789":
-            yield digit, (("tuplet", p, int(digit), 0, ":"), NOTHING)
+            step = _tuplet_mark(p, int(digit), known=True)
+            yield digit, (("tuplet", p, int(digit), 0, ":"), step)
     if part == ":":
         yield ":", (("tuplet", p, q, 0, "::"), NOTHING)
     elif part == "::" and not r:
         for digit in "123456789":
-            yield digit, (("tuplet", p, q, int(digit), "::"), NOTHING)
+            step = _tuplet_mark(p, q, int(digit), known=True)
+            yield digit, (("tuplet", p, q, int(digit), "::"), step)
 
 
 def _onward(written: str, values: Iterable[str]) -> set[str]:
@@ -374,19 +393,19 @@ def _bar_rest() -> Iterable[tuple[str, _Step]]:
 
 def _bar_line(written: str) -> Iterable[tuple[str, _Step]]:
     for character in _onward(written, _BAR_LINES):
-        yield character, (("bar line", written + character), What(bar=2))
+        yield character, (("bar line", written + character), What(bar=3))
     if written not in _BAR_LINES:
         return
     yield from _bar_start()
     if written not in _OPENS:
         yield "\n", (("line",), NOTHING)
-        yield " ", (("done",), NOTHING)
-        yield END, (("end",), NOTHING)
+        yield " ", (("done",), ENDS)
+        yield END, (("end",), ENDS)
     if written in ("|]", "[|"):
         yield "|", (("opening",), NOTHING)
     if written in ("|", ":|"):
         for digit in "123456789":
-            yield digit, (("ending", False), What(bar=2))
+            yield digit, (("ending", False), What(bar=3))
 
 
 def _ending(listed: bool) -> Iterable[tuple[str, _Step]]:
@@ -413,7 +432,7 @@ def _bracket(place: str) -> Iterable[tuple[str, _Step]]:
             yield digit, (("ending", False), NOTHING)
     if place in ("start", "item"):
         yield "M", (("exactly", ":", ("number", "[M", "")), NOTHING)
-        yield "K", (("exactly", ":", ("key", _keys(), "]", ("exactly", " ", ("item",)))), NOTHING)
+        yield "K", (("exactly", ":", ("key", _keys(), "]", ("changed",))), NOTHING)
 
 
 def _chord(heads: int, written: str) -> Iterable[tuple[str, _Step]]:
@@ -473,7 +492,7 @@ def _named(written: str, then: tuple) -> Iterable[tuple[str, _Step]]:
 
 
 def _done() -> Iterable[tuple[str, _Step]]:
-    yield END, (("end",), NOTHING)
+    yield END, (("end",), ENDS)
 
 
 @cache
@@ -495,7 +514,8 @@ _KINDS: dict[str, Callable[..., Iterable[tuple[str, _Step]]]] = {
     "begin": _begin, "exactly": _exactly, "head": _head, "title": _title,
     "rest of line": _rest_of_line, "number": _number, "key": _key, "tempo": _tempo,
     "tempo text": _tempo_text, "escaped": _escaped,
-    "line": _line, "opening": _opening, "begun": _begun, "item": _item, "prefix": _in_prefix,
+    "first line": _first_line, "line": _line, "opening": _opening, "begun": _begun,
+    "item": _item, "changed": _changed, "prefix": _in_prefix,
     "slur or tuplet": _slur_or_tuplet, "tuplet": _tuplet, "accidental": _accidental,
     "head of note": _head_of_note, "length": _length, "behind": _behind_event,
     "bar rest": _bar_rest, "bar line": _bar_line, "ending": _ending,
