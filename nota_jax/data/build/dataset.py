@@ -26,7 +26,7 @@ from nota_jax.data.build import corpora, staging
 from nota_jax.data.build import report as reports
 from nota_jax.data.build.contact_sheet import contact_sheet
 from nota_jax.data.build.corpora import SourceTune
-from nota_jax.data.build.pages import Drawing, Settings, drawings, pages
+from nota_jax.data.build.pages import Drawing, Settings, drawings, pages, scanned
 from nota_jax.data.build.report import Tally
 from nota_jax.data.store import layout, writer
 from nota_jax.errors import UserError
@@ -39,7 +39,10 @@ CHUNK_TUNES = 32
 SHARD_BYTES = 64 * 2**20
 
 # The code of nota_jax that decides what a page is.
-_PAGE_CODE = ("notation/**/*.py", "data/records.py", "data/store/layout.py", "data/build/*.py")
+_PAGE_CODE = (
+    "notation/**/*.py", "data/records.py", "data/degrade.py", "data/store/layout.py",
+    "data/build/*.py",
+)  # fmt: skip
 
 _DESCRIPTION = (
     "Folk tunes engraved as square pages, with the questions of the NOTA dataset's three tasks "
@@ -163,12 +166,16 @@ def _records(
         tally.count("composer", drawing.composer_source)
         tally.count("staff_spacing", f"{int(plain.staff_spacing * 2) / 2}")
         for page in pages(drawing, plain, tinted, settings):
-            split = f"{page.task}_{drawing.part}"
-            tally.count("page", split, region)
-            tally.count("licence", f"{plan.source.corpus}: {plan.source.licence}")
-            for turn in page.turns:
-                tally.count("question", split, turn.subtask, region)
-            yield split, layout.encode(page)
+            versions = [page]
+            if drawing.part == "test" and page.task != "analysis":
+                versions.append(scanned(page))
+            for version in versions:
+                split = f"{version.task}_{version.metadata['split']}"
+                tally.count("page", split, region)
+                tally.count("licence", f"{plan.source.corpus}: {plan.source.licence}")
+                for turn in version.turns:
+                    tally.count("question", split, turn.subtask, region)
+                yield split, layout.encode(version)
     if drawn:
         tally.count("drawn", region, plan.source.corpus)
 

@@ -8,17 +8,24 @@ other tunes of a build, their order, or the number of workers.
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import random
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from nota_jax.data.build import phrasings, questions
 from nota_jax.data.build.corpora import SourceTune
+from nota_jax.data.degrade import degrade
 from nota_jax.data.records import Page
 from nota_jax.errors import UserError
 from nota_jax.notation import abc
+from nota_jax.notation.engraving import boxes
 from nota_jax.notation.engraving.fonts import (
     MUSIC_FONTS,
     TEST_MUSIC_FONT,
@@ -165,6 +172,25 @@ def pages(drawing: Drawing, plain: Picture, tinted: Picture, settings: Settings)
             metadata = _metadata(drawing, picture, text)
             name = f"{drawing.id}/{task}"
             yield Page(name, task, picture.png, turns, metadata, picture.symbols)
+
+
+def scanned(page: Page) -> Page:
+    """A page as a scanner or camera gives it: the faults follow from its id alone."""
+    with Image.open(io.BytesIO(page.png)) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    symbols = boxes.unpack(page.symbols)
+    seed = zlib.crc32(page.id.encode())
+    pixels, symbols["box"] = degrade(pixels, symbols["box"], seed)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    name, _, task = page.id.rpartition("/")
+    return dataclasses.replace(
+        page,
+        id=f"{name}-scan/{task}",
+        png=out.getvalue(),
+        metadata=page.metadata | {"split": "test_scan"},
+        symbols=boxes.pack(symbols),
+    )
 
 
 def _metadata(drawing: Drawing, picture: Picture, text: str) -> dict[str, object]:

@@ -23,7 +23,7 @@ from nota_jax.data.records import TASKS, Page, Turn
 NAME = "nota"
 VERSION = "1.1.0"
 INFO = "dataset_info.json"  # a folder with this file is a dataset
-PARTS = ("train", "validation", "test", "test_style")
+PARTS = ("train", "validation", "test", "test_style", "test_scan")
 SPLITS = tuple(f"{task}_{part}" for task in TASKS for part in PARTS)
 
 TEXTS = (

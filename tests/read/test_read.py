@@ -1,0 +1,108 @@
+"""A page in, a tune out: with the shipped checkpoint, as a user calls it."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nota_jax.notation import abc
+from nota_jax.notation.engraving.layout import Style, engrave
+from nota_jax.read import asking, reader, staves
+from nota_jax.read.__main__ import main
+
+PAGE = Path(__file__).parents[2] / "docs" / "page.png"
+TUNE = """X:1
+T:Plain
+M:4/4
+L:1/4
+K:G
+GABc|dBGA|B2A2|G4|
+dedc|BABc|A2D2|G4|]
+"""
+
+
+@pytest.fixture(scope="module")
+def asked():
+    return asking.load()
+
+
+@pytest.fixture(scope="module")
+def reading(asked):
+    return reader.read(PAGE, asked)
+
+
+def test_the_page_is_read(reading):
+    tune = abc.parse(reading.abc)
+    assert (tune.meter.text, abc.key_text(tune.key)) == ("6/8", "G")
+    assert 10 <= len(tune.bars) <= 16
+    assert reading.answers["meter"] == "6/8" and reading.answers["key"] == "G"
+    assert not reading.notes and reading.parts == 1
+
+
+def test_every_bar_has_its_text_and_its_place(reading):
+    layout = staves.find(np.asarray(Image.open(PAGE).convert("L")))
+    assert "".join(reading.abc[b.start : b.end] for b in reading.bars).count("|") >= 12
+    for bar in reading.bars:
+        assert 0 < bar.sure <= 1
+        left, top, right, bottom = (336 * x for x in bar.box)
+        assert left < right and top < bottom
+        middle = (top + bottom) / 2
+        assert any(s.top - 15 < middle < s.bottom + 15 for s in layout.staves)
+    first, second = reading.bars[:2]
+    assert first.box[0] < second.box[0]
+
+
+def test_bars_that_do_not_add_up_are_told(reading):
+    tune = abc.parse(reading.abc)
+    wrong = {problem.bar for problem in abc.check(tune)}
+    assert {bar.number - 1 for bar in reading.bars if bar.problem} == wrong
+
+
+def test_a_large_crooked_dim_photograph_is_read_in_parts(asked):
+    """At once its staves would be too small; the joined text is one tune, with one header."""
+    style = Style(staff_spacing=18.0, size=1344)
+    page = Image.open(io.BytesIO(engrave(abc.parse(TUNE), style).png)).convert("L")
+    wide = Image.new("L", (1900, 1500), 255)
+    wide.paste(page, (50, 50))
+    wide.paste(page.crop((0, 60, 1344, 300)), (550, 1150))  # a line of something else, to the right
+    photo = staves.rotated(np.asarray(wide), 1.5)
+    photo = (photo * np.linspace(0.6, 0.95, 1900)[None]).astype(np.uint8)
+    found = reader.read(photo, asked, cut="systems")
+    assert found.parts >= 2
+    assert any("straightened" in note for note in found.notes)
+    tune = abc.parse(found.abc)
+    assert found.abc.count("K:") == 1 and len(tune.bars) >= 8
+
+
+def test_without_a_staff_that_is_said(asked):
+    blank = np.full((400, 400), 255, np.uint8)
+    assert any("no staff" in note for note in reader.read(blank, asked).notes)
+
+
+def test_the_command_prints_the_tune_and_writes_its_files(tmp_path, capsys, reading):
+    assert main([str(PAGE), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.strip() == reading.abc
+    there = {path.name for path in (tmp_path / "out").iterdir()}
+    assert there == {f"page.{end}" for end in ("abc", "musicxml", "mid", "json", "html")}
+    data = json.loads((tmp_path / "out" / "page.json").read_text())
+    assert data["abc"] == reading.abc and len(data["bars"]) == len(reading.bars)
+
+
+def test_a_bad_picture_among_good_ones_loses_nothing(tmp_path, capsys, reading):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    assert main([str(tmp_path / "bad.png"), str(PAGE)]) == 2
+    captured = capsys.readouterr()
+    assert reading.abc in captured.out and "bad.png" in captured.err
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [(["nothing.png"], "there is no file"), ([str(PAGE), "--ckpt", "nowhere"], "nowhere is not")],
+)
+def test_mistakes_are_answered_in_a_sentence(arguments, said, capsys):
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
