@@ -13,7 +13,7 @@ from PIL import Image
 
 from nota_jax.errors import UserError
 from nota_jax.notation import abc
-from nota_jax.notation.abc.spans import spans
+from nota_jax.notation.abc.spans import bar_spans
 from nota_jax.read import asking, joining, pictures, staves, views
 from nota_jax.read.asking import Answer, Asked
 from nota_jax.read.views import View
@@ -192,7 +192,7 @@ def _bars(
     ]
     problems = _problems(text)
     bars = []
-    for number, (start, end) in enumerate(_bar_spans(text)):
+    for number, (start, end) in enumerate(bar_spans(text)):
         sure, box = known[number] if number < len(known) else (0.0, None)
         bars.append(Bar(number + 1, start, end, sure, box, problems.get(number, "")))
     return bars
@@ -205,22 +205,12 @@ def _problems(text: str) -> dict[int, str]:
         return {}
 
 
-def _bar_spans(text: str) -> list[tuple[int, int]]:
-    """First character and end of every bar that holds or closes anything."""
-    bars: dict[int, tuple[int, int]] = {}
-    for span in spans(text):
-        if span.kind != "field":
-            start, end = bars.get(span.bar, (span.start, span.end))
-            bars[span.bar] = min(start, span.start), max(end, span.end)
-    return [bars[number] for number in sorted(bars)]
-
-
 def _known(
     answer: Answer, view: View, asked: Asked, picture: Image.Image
 ) -> list[tuple[float, tuple[float, float, float, float] | None]]:
     """Of every bar of one view's text: how sure, and where in the page."""
     known = []
-    for start, end in _bar_spans(answer.text):
+    for start, end in bar_spans(answer.text):
         tokens = np.flatnonzero((answer.starts >= start) & (answer.starts < end))
         sure = float(np.exp(np.log(np.maximum(answer.sure[tokens], 1e-9)).sum()))
         places = [

@@ -100,6 +100,20 @@ def rotated(pixels: np.ndarray, degrees: float, fill: int = 255) -> np.ndarray:
     )  # fmt: skip
 
 
+def signs_end(ink: np.ndarray, staff: Staff) -> int:
+    """The column behind a staff's clef and key signature: where for a while there is no sign."""
+    spacing = (staff.bottom - staff.top) / (LINES - 1)
+    rows = np.arange(round(staff.top - spacing), round(staff.bottom + spacing) + 1)
+    rows = rows[(rows >= 0) & (rows < len(ink))]
+    to_line = np.abs((rows - staff.top + spacing / 2) % spacing - spacing / 2)
+    between = ink[rows[to_line > 0.25 * spacing]]
+    blank, wide = ~between.any(0), max(2, round(0.6 * spacing))
+    for column in range(staff.left + round(2.5 * spacing), staff.right - wide):
+        if blank[column : column + wide].all():
+            return column + wide // 2
+    return staff.left + round(4 * spacing)
+
+
 def _skew(ink: np.ndarray) -> float:
     """The angle at which rows of ink stand out most; 0 where none does."""
     height, width = ink.shape

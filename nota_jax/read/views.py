@@ -7,18 +7,22 @@ its clef and key signature, so that every square looks like a page of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
 from nota_jax.data.feed import images
+from nota_jax.read import staves
 from nota_jax.read.staves import Layout, Staff
 
 LEAST_SPACING = 4.0  # pixels between staff lines, in the square: below, heads run together
 WISHED_SPACING = 5.0  # the middle of what training's pages have
 MARGIN = 1.6  # spacings around what is cut out
 REACH = 4.5  # spacings above and below a staff that may hold its notes
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+Piece = tuple[Box, int]  # of the page, and the number of its staff, −1 for a header
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Part:
     x, y: of its left top corner in the square; scale: square pixels per page pixel.
     """
 
-    box: tuple[int, int, int, int]
+    box: Box
     staff: int
     x: float
     y: float
@@ -77,52 +81,48 @@ def whole(image: Image.Image, layout: Layout, size: int) -> View:
         tight_scale = size / max(tight[2] - tight[0], tight[3] - tight[1])
         if tight_scale > 1.05 * scale:
             box, scale = tight, min(tight_scale, WISHED_SPACING / layout.spacing)
-            side = round(size / scale)
-            return _sheet(image, [(box, -1)], side, size, layout, range(len(layout.staves)))
+            view = _stacked(image, [[(box, -1)]], round(size / scale), size, layout)
+            return replace(view, lines=tuple(range(len(layout.staves))))
     pixels = images.square(image, size)
     x, y = ((size - scale * side) / 2 for side in (width, height))
     part = Part(box, -1, x, y, scale)
     return View(pixels, (part,), tuple(range(len(layout.staves))), layout.spacing * scale)
 
 
-def systems(image: Image.Image, layout: Layout, size: int, signs: float = 3.6) -> list[View]:
-    """The page laid out anew, so that its staves are as large as training's.
-
-    signs: spacings from a staff's left end to behind clef and key signature.
-    """
-    spacing, width = layout.spacing, image.width
-    margin = round(MARGIN * spacing)
-    side = round(spacing * size / WISHED_SPACING)  # of a square, in the page's pixels
-    rows: list[list[tuple[tuple[int, int, int, int], int]]] = []
-    header = _header(image, layout, margin)
+def systems(image: Image.Image, layout: Layout, size: int) -> list[View]:
+    """The page laid out anew, so that its staves are as large as training's."""
+    margin = round(MARGIN * layout.spacing)
+    side = round(layout.spacing * size / WISHED_SPACING)  # of a square, in the page's pixels
+    ink = staves.dark(np.asarray(image.convert("L")))
+    rows: list[list[Piece]] = []
     for number, staff in enumerate(layout.staves):
         top, bottom = _reach(image, layout, number)
-        for first, last in _cuts(staff, side - 2 * margin, signs * spacing):
-            row = [((first, top, last, bottom), number)]
-            if first > staff.left:  # a system's later piece: give it clef and key
-                end = round(staff.left + signs * spacing)
-                row.insert(0, ((max(0, staff.left - margin // 2), top, end, bottom), number))
-            else:
-                row[0] = ((max(0, staff.left - margin), top, last, bottom), number)
-            rows.append(row)
+        signs = staves.signs_end(ink, staff)
+        for first, last in _cuts(staff, side - 2 * margin, signs - staff.left):
+            if first == staff.left:
+                rows.append([((max(0, first - margin), top, last, bottom), number)])
+            else:  # a system's later piece: clef and key signature stand before it
+                head = (max(0, staff.left - margin // 2), top, signs, bottom)
+                rows.append([(head, number), ((first, top, last, bottom), number)])
+    pending: list[list[Piece]] = []
+    if (header := _header(image, layout, margin)) is not None:
+        pending.append([(header, -1)])
     views: list[View] = []
-    pending, height = [], 0
-    if header is not None:
-        pending, height = [[(header, -1)]], header[3] - header[1]
-    del width
     for row in rows:
-        of_row = row[0][0][3] - row[0][0][1]
-        if height + of_row > side and any(piece[1] >= 0 for r in pending for piece in r):
+        height = sum(_height(r) for r in [*pending, row])
+        if height > side and any(r[0][1] >= 0 for r in pending):
             views.append(_stacked(image, pending, side, size, layout))
-            pending, height = [], 0
+            pending = []
         pending.append(row)
-        height += of_row
-    if pending:
-        views.append(_stacked(image, pending, side, size, layout))
-    return views
+    return [*views, _stacked(image, pending, side, size, layout)]
 
 
-def _header(image: Image.Image, layout: Layout, margin: int) -> tuple[int, int, int, int] | None:
+def _height(row: list[Piece]) -> int:
+    _, top, _, bottom = row[0][0]
+    return bottom - top
+
+
+def _header(image: Image.Image, layout: Layout, margin: int) -> Box | None:
     """What stands above the first staff's reach, if anything is printed there."""
     if not layout.staves:
         return None
@@ -157,7 +157,9 @@ def _cuts(staff: Staff, most: int, signs: float) -> list[tuple[int, int]]:
     return [*pieces, (start, end)]
 
 
-def _stacked(image, rows, side: int, size: int, layout: Layout) -> View:
+def _stacked(
+    image: Image.Image, rows: list[list[Piece]], side: int, size: int, layout: Layout
+) -> View:
     """Rows of pieces, one below the other, in a square of `side` page pixels."""
     margin = round(MARGIN * layout.spacing)
     page = Image.new(image.mode, (side, side), 255 if image.mode == "L" else (255,) * 3)
@@ -181,15 +183,4 @@ def _stacked(image, rows, side: int, size: int, layout: Layout) -> View:
         y += height
     # Of a system's later pieces the clef is no place of music: the music's own comes first.
     parts.sort(key=lambda part: part.box[0] - part.box[2])
-    return View(images.square(page, size), tuple(parts), tuple(lines), layout.spacing * scale)
-
-
-def _sheet(image, pieces, side: int, size: int, layout: Layout, lines) -> View:
-    """Pieces of the page in a square of `side` page pixels, centred above."""
-    page = Image.new(image.mode, (side, side), 255 if image.mode == "L" else (255,) * 3)
-    parts, scale = [], size / side
-    for box, staff in pieces:
-        x = max(0, (side - (box[2] - box[0])) // 2)
-        page.paste(image.crop(box), (x, 0))
-        parts.append(Part(box, staff, x * scale, 0.0, scale))
     return View(images.square(page, size), tuple(parts), tuple(lines), layout.spacing * scale)

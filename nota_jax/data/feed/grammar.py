@@ -134,7 +134,7 @@ class _Characters:
             out["rise"] = np.maximum(out["rise"], out["slurs"])
             at = np.where(alive, then, 0)
         out["next"] = at
-        for name, kind in _PER_STATE.items():
+        for name, dtype in _PER_STATE.items():
             dead = -1 if name in (*_MARKS, "next") else 0
-            out[name] = np.where(alive, out[name], dead).astype(kind)
+            out[name] = np.where(alive, out[name], dead).astype(dtype)
         return out

@@ -70,6 +70,16 @@ def spans(text: str, bar: int = 0) -> Iterator[Span]:
         start += len(line) + 1
 
 
+def bar_spans(text: str) -> list[tuple[int, int]]:
+    """First character and end of every bar of a canonical text, its closing bar line included."""
+    bars: dict[int, tuple[int, int]] = {}
+    for span in spans(text):
+        if span.kind != "field":
+            start, end = bars.get(span.bar, (span.start, span.end))
+            bars[span.bar] = min(start, span.start), max(end, span.end)
+    return [bars[number] for number in sorted(bars)]
+
+
 def _tokens(line: str, start: int) -> Iterator[tuple[str, int, int]]:
     """(kind, first character, end) of a line's tokens, the line beginning at character `start`."""
     with contextlib.suppress(TokenError):
