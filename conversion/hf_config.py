@@ -278,7 +278,9 @@ def of_directory(
     if not isinstance(model, dict) or image_token is None:
         raise UserError(f"{folder} has no description of its model, or no tokenizer/ beside it")
     text = model["text"] | {"vocab_size": vocab_size}
-    return NotaGPTConfig.from_dict(model | {"text": text, "image_token_id": image_token})
+    # A run asks its machine what to multiply in; that is no part of an architecture.
+    known = model | {"text": text, "image_token_id": image_token, "operands": ""}
+    return NotaGPTConfig.from_dict(known)
 
 
 def require_same(found: NotaGPTConfig, wanted: NotaGPTConfig, where: str | Path) -> None:

@@ -50,5 +50,5 @@ def test_the_same_page_gives_the_same_bytes_in_another_process():
 
 
 def test_every_part_has_a_split_in_every_task():
-    assert len(layout.SPLITS) == 12
+    assert len(layout.SPLITS) == 15
     assert {layout.part_of_split(split) for split in layout.SPLITS} == set(layout.PARTS)
