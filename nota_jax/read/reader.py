@@ -99,12 +99,14 @@ def read(
     looked = time.monotonic()
     answers = asking.header(asked, [shown[0].pixels])[0]
     found = asking.transcribe(asked, [view.pixels for view in shown], progress)
+    cut_off = sum(not answer.whole for answer in found)
+    found = [answer if answer.whole else trimmed(answer) for answer in found]
     text, problems = found[0].text, list[str]()
     if len(found) > 1:
         lines = [view.lines for view in shown]
         text, problems = joining.join([answer.text for answer in found], lines)
     notes += problems
-    if cut_off := sum(not answer.whole for answer in found):
+    if cut_off:
         where = "the page" if len(found) == 1 else f"{cut_off} of {len(found)} parts"
         notes.append(f"{where} holds more than the {asking.LONG} tokens that are written at most")
     bars = _bars(text, found, shown, asked, picture)
@@ -171,6 +173,14 @@ def seen(
             f"model sees: below {views.LEAST_SPACING:.0f} heads run together"
         )
     return [at_once], notes
+
+
+def trimmed(answer: Answer) -> Answer:
+    """An answer that was cut off, up to the last bar behind which it is valid ABC."""
+    for _, end in reversed(bar_spans(answer.text)):
+        if not _validity(answer.text[:end]):
+            return dataclasses.replace(answer, text=answer.text[:end])
+    return answer
 
 
 def _validity(text: str) -> list[str]:

@@ -65,7 +65,7 @@ def run(given: argparse.Namespace) -> None:
                     judged += list(right_bars(reading, expected))
             rows.append(
                 (cut, name, percent(statistics.mean(wrong)), percent(statistics.median(wrong)),
-                 percent(valid / len(drawn)), percent(np.mean(adds_up) if adds_up else None),
+                 percent(valid / len(drawn)), percent(float(np.mean(adds_up)) if adds_up else None),
                  f"{statistics.median(seconds):.2f}")
             )  # fmt: skip
     head = ("cut", "grammar", "wrong, mean", "median", "valid", "bars add up", "s a page")

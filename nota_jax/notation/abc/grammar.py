@@ -28,6 +28,7 @@ TICKS = 2880  # of a unit note: whole numbers for all that is written, tuplets i
 END = "\0"  # the end of an answer
 OTHER = "\1"  # a character that only texts may hold
 MOST_SLURS = 4
+MOST_MARKS = 5  # decorations and texts of one event
 
 METERS = (
     "none", "C", "C|",
@@ -264,6 +265,7 @@ def _bar_start() -> Iterable[tuple[str, _Step]]:
 def _changed() -> Iterable[tuple[str, _Step]]:
     """Behind a change of key or meter."""
     yield " ", (("item",), NOTHING)
+    yield "[", (("bracket", "event"), NOTHING)
     yield from _bar_rest()
 
 
@@ -273,33 +275,34 @@ def _item() -> Iterable[tuple[str, _Step]]:
     yield "[", (("bracket", "item"), NOTHING)
 
 
-def _prefix(needs_note: bool, in_tuplet: bool) -> Iterable[tuple[str, _Step]]:
-    """What stands before an event, or the event."""
-    then = ("prefix", needs_note, in_tuplet)
-    yield "(", (("slur or tuplet", needs_note, in_tuplet), What(slurs=1))
+def _prefix(needs_note: bool, in_tuplet: bool, marks: int = 0) -> Iterable[tuple[str, _Step]]:
+    """What stands before an event, or the event; marks: decorations and texts so far."""
+    yield "(", (("slur or tuplet", needs_note, in_tuplet, marks), What(slurs=1))
     yield "{", (("grace", "", False), NOTHING)
-    yield '"', (("quoted", then), NOTHING)
-    yield "!", (("named", "", then), NOTHING)
-    for name in _SHORT:
-        yield name, (then, NOTHING)
+    if marks < MOST_MARKS:
+        then = ("prefix", needs_note, in_tuplet, marks + 1)
+        yield '"', (("quoted", then), NOTHING)
+        yield "!", (("named", "", then), NOTHING)
+        for name in _SHORT:
+            yield name, (then, NOTHING)
     for character, state in _note_begins("note"):
         yield character, (state, What(TICKS, 1) if state[0] == "head of note" else NOTHING)
     if not needs_note:
         yield "z", (("length", "", False), What(TICKS, 1))
 
 
-def _in_prefix(needs_note: bool, in_tuplet: bool) -> Iterable[tuple[str, _Step]]:
-    yield from _prefix(needs_note, in_tuplet)
+def _in_prefix(needs_note: bool, in_tuplet: bool, marks: int = 0) -> Iterable[tuple[str, _Step]]:
+    yield from _prefix(needs_note, in_tuplet, marks)
     yield "[", (("chord", 0, ""), NOTHING)
 
 
-def _slur_or_tuplet(needs_note: bool, in_tuplet: bool) -> Iterable[tuple[str, _Step]]:
+def _slur_or_tuplet(needs_note: bool, in_tuplet: bool, marks: int) -> Iterable[tuple[str, _Step]]:
     """Behind "(": a digit makes it a tuplet's, and no slur."""
     if not in_tuplet:
         for digit in "23456789":
             mark = dataclasses.replace(_tuplet_mark(int(digit)), slurs=-1)
             yield digit, (("tuplet", int(digit), 0, 0, ""), mark)
-    yield from _in_prefix(True, in_tuplet)
+    yield from _in_prefix(True, in_tuplet, marks)
 
 
 def _tuplet_mark(p: int, q: int = 0, r: int = 0, *, known: bool = False) -> What:
@@ -477,7 +480,7 @@ def _grace_length(written: str) -> Iterable[tuple[str, _Step]]:
         yield character, (("grace length", written + character), NOTHING)
     if written in _GRACE_LENGTHS:
         yield from _grace_notes("", True)
-        yield "}", (("prefix", True, False), NOTHING)
+        yield "}", (("prefix", True, False, 0), NOTHING)
 
 
 def _quoted(then: tuple) -> Iterable[tuple[str, _Step]]:
