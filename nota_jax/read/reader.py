@@ -240,7 +240,7 @@ def _box(
     if not places:
         return None
     half = 7 / view.parts[0].scale
-    middle = float(np.median([y for _, y, _ in places]))
+    middle = sorted(y for _, y, _ in places)[len(places) // 2]  # one of them
     near = [(x, y) for x, y, _ in places if abs(y - middle) < 6 * half]
     xs, ys = [x for x, _ in near], [y for _, y in near]
     box = (min(xs) - half, min(ys) - half, max(xs) + half, max(ys) + half)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from nota_jax.notation import abc
 from nota_jax.notation.engraving.layout import Style, engrave
-from nota_jax.read import asking, reader, staves
+from nota_jax.read import asking, reader, staves, views
 from nota_jax.read.__main__ import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "page.png"
@@ -53,6 +53,14 @@ def test_every_bar_has_its_text_and_its_place(reading):
         assert any(s.top - 15 < middle < s.bottom + 15 for s in layout.staves)
     first, second = reading.bars[:2]
     assert first.box[0] < second.box[0]
+
+
+def test_a_bar_looked_for_in_two_systems_lies_in_one_of_them():
+    view = views.whole(Image.new("L", (336, 336), 255), staves.Layout((), 0.0, 0.0, (0,) * 4), 336)
+    picture = Image.new("L", (336, 336), 255)
+    places = [(50.0, 30.0, -1), (80.0, 30.0, -1), (40.0, 200.0, -1), (60.0, 200.0, -1)]
+    left, top, right, bottom = reader._box(places, view, picture)
+    assert 0 < left < right < 0.3 and 0.5 < top < bottom < 0.7
 
 
 def test_bars_that_do_not_add_up_are_told(reading):
