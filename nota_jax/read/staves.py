@@ -107,7 +107,8 @@ def signs_end(ink: np.ndarray, staff: Staff) -> int:
     rows = rows[(rows >= 0) & (rows < len(ink))]
     to_line = np.abs((rows - staff.top + spacing / 2) % spacing - spacing / 2)
     between = ink[rows[to_line > 0.25 * spacing]]
-    blank, wide = ~between.any(0), max(2, round(0.6 * spacing))
+    # Between clef and key signature, and inside it, there is less than a space.
+    blank, wide = ~between.any(0), max(2, round(spacing))
     for column in range(staff.left + round(2.5 * spacing), staff.right - wide):
         if blank[column : column + wide].all():
             return column + wide // 2

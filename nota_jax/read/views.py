@@ -19,6 +19,7 @@ from nota_jax.read.staves import Layout, Staff
 LEAST_SPACING = 4.0  # pixels between staff lines, in the square: below, heads run together
 WISHED_SPACING = 5.0  # the middle of what training's pages have
 MARGIN = 1.6  # spacings around what is cut out
+STRETCH = 1.2  # how much longer than a square a system may be
 REACH = 4.5  # spacings above and below a staff that may hold its notes
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
@@ -144,14 +145,18 @@ def _reach(image: Image.Image, layout: Layout, number: int) -> tuple[int, int]:
     return max(0, round(top)), min(image.height, round(bottom))
 
 
-def _cuts(staff: Staff, most: int, signs: float) -> list[tuple[int, int]]:
-    """First and last column of each piece of a system, cut behind bar lines."""
-    pieces, start = [], staff.left
-    end = staff.right + 2
-    while end - start > most - (signs if start > staff.left else 0):
-        room = start + most - (signs if start > staff.left else 0)
-        fitting = [x for x in staff.bar_lines if start + 4 * signs < x < room]
-        cut = (fitting[-1] if fitting else round(room)) + 1
+def _cuts(staff: Staff, most: int, signs: int) -> list[tuple[int, int]]:
+    """First and last column of each piece of a system: about equal, cut behind bar lines.
+
+    most: columns of a piece; signs: that clef and key signature take away from the later ones.  A
+    system that is a little longer is shown a little smaller.
+    """
+    pieces, start, end = [], staff.left, staff.right + 2
+    while end - start > STRETCH * most:
+        room = most - (signs if pieces else 0)
+        share = start + (end - start) / -(-(end - start) // room)
+        fitting = [x for x in staff.bar_lines if start + room / 4 < x < start + room]
+        cut = min(fitting, key=lambda x: abs(x - share), default=round(share)) + 1
         pieces.append((start, cut))
         start = cut
     return [*pieces, (start, end)]
