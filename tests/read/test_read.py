@@ -72,10 +72,11 @@ def test_bars_that_do_not_add_up_are_told(reading):
 def test_a_large_crooked_dim_photograph_is_read_in_parts(asked):
     """At once its staves would be too small; the joined text is one tune, with one header."""
     style = Style(staff_spacing=18.0, size=1344)
-    page = Image.open(io.BytesIO(engrave(abc.parse(TUNE), style).png)).convert("L")
-    wide = Image.new("L", (1900, 1500), 255)
+    tune = abc.parse(TUNE.replace("G4|]", "G4|") + 4 * "GABc|dBGA|B2A2|G4|dedc|BABc|\n" + "G4|]")
+    page = Image.open(io.BytesIO(engrave(tune, style).png)).convert("L")
+    wide = Image.new("L", (1900, 2200), 255)
     wide.paste(page, (50, 50))
-    wide.paste(page.crop((0, 60, 1344, 300)), (550, 1150))  # a line of something else, to the right
+    wide.paste(page.crop((0, 60, 1344, 1000)), (550, 1150))  # more lines, further to the right
     photo = staves.rotated(np.asarray(wide), 1.5)
     photo = (photo * np.linspace(0.6, 0.95, 1900)[None]).astype(np.uint8)
     found = reader.read(photo, asked, cut="systems")
