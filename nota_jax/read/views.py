@@ -151,7 +151,7 @@ def _cuts(staff: Staff, most: int, signs: int) -> list[tuple[int, int]]:
     most: columns of a piece; signs: that clef and key signature take away from the later ones.  A
     system that is a little longer is shown a little smaller.
     """
-    pieces, start, end = [], staff.left, staff.right + 2
+    pieces, start, end = list[tuple[int, int]](), staff.left, staff.right + 2
     while end - start > STRETCH * most:
         room = most - (signs if pieces else 0)
         share = start + (end - start) / -(-(end - start) // room)
