@@ -145,11 +145,15 @@ def load(
     reading = read(llava=Path(folder))
     hf_config.require_same(reading.architecture, wanted, folder)
     say(report(reading))
+    return parameters(reading, shardings)
 
-    parameters = reading.plan.parameters
+
+def parameters(reading: Reading, shardings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The parameters that were planned; shardings as in `load`."""
+    planned = reading.plan.parameters
     if shardings is None:
-        return unflatten({path: p.read() for path, p in parameters.items()})
-    return unflatten({path: fill.place(p, shardings[path]) for path, p in parameters.items()})
+        return unflatten({path: p.read() for path, p in planned.items()})
+    return unflatten({path: fill.place(p, shardings[path]) for path, p in planned.items()})
 
 
 def report(reading: Reading) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from nota_jax.checkpoint import steps
 from nota_jax.data.build.phrasings import EXTRACTION_QUESTIONS
 from nota_jax.data.feed import chat, tokenizer
 from nota_jax.errors import UserError
+from nota_jax.evaluation.metrics import FIELDS
 from nota_jax.evaluation.rules import abc_rules
 from nota_jax.models import decode, grammar, ink
 from nota_jax.models.attention import turn_mask
@@ -28,12 +29,10 @@ from nota_jax.parallel import hardware
 from nota_jax.pixels import normalize
 
 TEMPLATE = "mistral_instruct"
-HEADER = ("title", "composer", "key", "meter", "unit_note_length")
 SHORT, LONG = 64, 512  # tokens of a header field's and of a page's answer
 LENGTHS = (128, 256, LONG)  # of the answers that are looked at again: few shapes are compiled
 PAGES = (1, 4)  # of a batch
 SHIPPED = Path(nota_jax.__file__).parent.parent / "checkpoints" / "small"
-GAZING_HEADS = 2  # of the last layer, where training rewarded them (objectives/reading.py)
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,8 @@ def load(checkpoint: str | Path | None = None, *, rules: bool = True) -> Asked:
         config = _computed(hf_config.of_directory(folder, vocab, chat.image_token_id(tok)))
         params = steps.load_params(folder, param_shapes(config))
     else:
-        config = _computed(from_hf.read(llava=folder).architecture)
-        params = from_hf.load(folder, config, None, lambda _: None)
+        reading = from_hf.read(llava=folder)
+        config, params = _computed(reading.architecture), from_hf.parameters(reading)
     params = jax.tree.map(lambda x: jnp.asarray(x, config.param_dtype), params)
     of_abc = abc_rules(tok, config.text.vocab_size) if rules else None
     return Asked(NotaGPT(config), params, tok, str(folder), of_abc)
@@ -113,21 +112,16 @@ def _computed(config: NotaGPTConfig) -> NotaGPTConfig:
     )  # fmt: skip
 
 
-def header(asked: Asked, images: Sequence[np.ndarray]) -> list[dict[str, str]]:
-    """The header fields of pictures uint8 [S, S, 3], by subtask."""
-    questions = [EXTRACTION_QUESTIONS[name][0] for name in HEADER]
-    found = _generate(asked, images, questions, SHORT)
-    texts = [[chat.decode_answer(asked.tokenizer, ids) for ids in page] for page in found]
-    return [dict(zip(HEADER, page, strict=True)) for page in texts]
+def header(asked: Asked, image: np.ndarray) -> dict[str, str]:
+    """The header fields of a picture uint8 [S, S, 3], by subtask."""
+    questions = [EXTRACTION_QUESTIONS[name][0] for name in FIELDS]
+    (found,) = _generate(asked, [image], questions, SHORT)
+    texts = (chat.decode_answer(asked.tokenizer, ids) for ids in found)
+    return dict(zip(FIELDS, texts, strict=True))
 
 
-def transcribe(
-    asked: Asked, images: Sequence[np.ndarray], progress: Callable[[int], None] = lambda n: None
-) -> list[Answer]:
-    """The ABC of pictures uint8 [S, S, 3].
-
-    progress: told how many more are done.
-    """
+def transcribe(asked: Asked, images: Sequence[np.ndarray]) -> list[Answer]:
+    """The ABC of pictures uint8 [S, S, 3]."""
     question, answers = EXTRACTION_QUESTIONS["abc"][0], []
     for start in range(0, len(images), PAGES[-1]):
         part = images[start : start + PAGES[-1]]
@@ -135,7 +129,6 @@ def transcribe(
             part, _generate(asked, part, [question], LONG, asked.rules), strict=True
         ):
             answers.append(_examined(asked, image, question, ids))
-        progress(len(part))
     return answers
 
 
@@ -146,31 +139,27 @@ def _generate(
     limit: int,
     rules: grammar.Tables | None = None,
 ) -> list[list[list[int]]]:
-    """Tokens of the answer to every question about every picture."""
+    """Tokens of the answer to every question about every picture of a batch."""
     tok, model = asked.tokenizer, asked.model
     prompts = chat.encode_prompts(tok, TEMPLATE, questions)
     prefix = chat.encode_prefix(tok, TEMPLATE, model.config.num_image_tokens)
     turns = np.full((len(prompts), max(map(len, prompts))), tok.pad_token_id, np.int32)
     for i, ids in enumerate(prompts):
         turns[i, : len(ids)] = ids
-    found: list[list[list[int]]] = []
-    for start in range(0, len(images), PAGES[-1]):
-        part = images[start : start + PAGES[-1]]
-        rows = next(n for n in PAGES if n >= len(part))
-        pixels = np.full((rows, asked.size, asked.size, 3), 255, np.uint8)
-        pixels[: len(part)] = part
-        lengths = np.tile(np.array(list(map(len, prompts)), np.int32), (rows, 1))
-        lengths[len(part) :] = 0
-        out = decode.generate(
-            model, asked.params, normalize(pixels), np.tile(np.array(prefix, np.int32), (rows, 1)),
-            np.tile(turns, (rows, 1, 1)), lengths, max_new_tokens=limit,
-            eos_ids=(tok.eos_token_id,), rules=rules,
-        )  # fmt: skip
-        for row in range(len(part)):
-            found.append(
-                [out.tokens[row, q, : out.lengths[row, q]].tolist() for q in range(len(prompts))]
-            )
-    return found
+    rows = next(n for n in PAGES if n >= len(images))
+    pixels = np.full((rows, asked.size, asked.size, 3), 255, np.uint8)
+    pixels[: len(images)] = images
+    lengths = np.tile(np.array(list(map(len, prompts)), np.int32), (rows, 1))
+    lengths[len(images) :] = 0
+    out = decode.generate(
+        model, asked.params, normalize(pixels), np.tile(np.array(prefix, np.int32), (rows, 1)),
+        np.tile(turns, (rows, 1, 1)), lengths, max_new_tokens=limit,
+        eos_ids=(tok.eos_token_id,), rules=rules,
+    )  # fmt: skip
+    return [
+        [out.tokens[row, q, : out.lengths[row, q]].tolist() for q in range(len(prompts))]
+        for row in range(len(images))
+    ]
 
 
 def _examined(asked: Asked, image: np.ndarray, question: str, ids: list[int]) -> Answer:
@@ -231,9 +220,3 @@ def center(asked: Asked, patch: int) -> tuple[float, float]:
     vision = asked.model.config.vision
     n = vision.image_size // vision.patch_size
     return (patch % n + 0.5) * vision.patch_size, (patch // n + 0.5) * vision.patch_size
-
-
-def fields(answers: Mapping[str, str]) -> dict[str, str]:
-    """Header answers under ABC's letters."""
-    letters = {"title": "T", "composer": "C", "meter": "M", "unit_note_length": "L", "key": "K"}
-    return {letters[name]: text for name, text in answers.items()}

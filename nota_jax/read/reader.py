@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,6 @@ def read(
     *,
     name: str = "",
     cut: str = "auto",
-    progress: Callable[[int], None] = lambda n: None,
 ) -> Reading:
     """Reads a page of music.
 
@@ -82,7 +81,6 @@ def read(
       name: to call the reading by.
       cut: "page" shows the model the whole page at once, "systems" lays the systems out anew,
         "auto" does so where the page would be too small at once.
-      progress: told how many more views are read.
 
     Raises:
       UserError: no picture, or one of an absurd size.
@@ -97,8 +95,8 @@ def read(
     shown, more = seen(asked, picture, layout, cut)
     notes += more
     looked = time.monotonic()
-    answers = asking.header(asked, [shown[0].pixels])[0]
-    found = asking.transcribe(asked, [view.pixels for view in shown], progress)
+    answers = asking.header(asked, shown[0].pixels)
+    found = asking.transcribe(asked, [view.pixels for view in shown])
     cut_off = sum(not answer.whole for answer in found)
     found = [answer if answer.whole else trimmed(answer) for answer in found]
     text, problems = found[0].text, list[str]()
@@ -110,7 +108,7 @@ def read(
         where = "the page" if len(found) == 1 else f"{cut_off} of {len(found)} parts"
         notes.append(f"{where} holds more than the {asking.LONG} tokens that are written at most")
     bars = _bars(text, found, shown, asked, picture)
-    notes += _validity(text)
+    notes += faults(text)
     seconds = {"picture": looked - loaded, "model": time.monotonic() - looked,
                "loading": loaded - started}  # fmt: skip
     return Reading(
@@ -178,12 +176,13 @@ def seen(
 def trimmed(answer: Answer) -> Answer:
     """An answer that was cut off, up to the last bar behind which it is valid ABC."""
     for _, end in reversed(bar_spans(answer.text)):
-        if not _validity(answer.text[:end]):
+        if not faults(answer.text[:end]):
             return dataclasses.replace(answer, text=answer.text[:end])
     return answer
 
 
-def _validity(text: str) -> list[str]:
+def faults(text: str) -> list[str]:
+    """Why a text is no valid ABC; nothing where it is."""
     try:
         abc.parse(text)
     except abc.AbcError as error:

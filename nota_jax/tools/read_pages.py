@@ -59,7 +59,7 @@ def run(given: argparse.Namespace) -> None:
                 reading = reader.read(picture, asked, cut=cut)
                 seconds.append(time.monotonic() - start)
                 wrong.append(distance(reading.abc, expected))
-                valid += is_valid(reading.abc)
+                valid += not reader.faults(reading.abc)
                 adds_up += [not bar.problem for bar in reading.bars]
                 if cut == "page" and asked is ruled:
                     judged += list(right_bars(reading, expected))
@@ -92,14 +92,6 @@ def distance(read: str, expected: str) -> float:
     import Levenshtein
 
     return Levenshtein.distance(read.strip(), expected) / len(expected)
-
-
-def is_valid(text: str) -> bool:
-    try:
-        abc.parse(text)
-    except abc.AbcError:
-        return False
-    return True
 
 
 def right_bars(reading, expected: str) -> Iterator[tuple[float, bool]]:

@@ -30,17 +30,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_status(lambda: shoot(given.page, given.out, given.width, given.bar, given.dark))
 
 
+def browser() -> str | None:
+    """The first of `BROWSERS` that is installed."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
 def shoot(page: Path, out: Path, width: int, bar: int, dark: bool) -> None:
     """Raises `UserError` where there is no page or no browser."""
     from playwright.sync_api import sync_playwright
 
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
+    if (found := browser()) is None:
         raise UserError(f"no browser is installed: one of {', '.join(BROWSERS)} is needed")
     if not page.is_file():
         raise UserError(f"there is no page {page}")
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         tab = running.new_page(
             viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light"
         )

@@ -1,6 +1,5 @@
 """The page as people use it: looked at, clicked, played and edited in a real browser."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -8,11 +7,11 @@ from PIL import Image
 
 from nota_jax.read import files
 from nota_jax.read.reader import Bar, Reading
+from nota_jax.tools import screenshot
 
 ABC = "X:1\nT:A Tune\nM:3/4\nL:1/4\nK:G\nGAB|c2 d|\nd3|G3|]"
 STARTS = [(31, 35), (35, 40), (41, 44), (44, 48)]
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-               None)  # fmt: skip
+BROWSER = screenshot.browser()
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed here")
 
