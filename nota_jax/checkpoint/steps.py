@@ -19,7 +19,9 @@ leaves nothing that looks like a checkpoint.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,7 +77,9 @@ class Checkpoints:
             create=not read_only,
             read_only=read_only,
         )
-        self.manager = ocp.CheckpointManager(self.directory, options=options)
+        self._open = functools.partial(ocp.CheckpointManager, self.directory, options=options)
+        self.manager = self._open()
+        self._writing: int | None = None
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -126,6 +130,7 @@ class Checkpoints:
         self.wait()
         size = sum(leaf.nbytes for leaf in jax.tree.leaves((params, optimizer)))
         bases.require_room(f"the checkpoint of step {step}", self.directory, size)
+        self._writing = None if (self.directory / str(step)).exists() else step
         with self._explained():
             self.manager.save(
                 step,
@@ -173,9 +178,20 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        what, finish = f"a checkpoint to {self.directory}", self.manager.wait_until_finished
-        with bases.explained(what, self.directory, finish):
+        with bases.explained(f"a checkpoint to {self.directory}", self.directory, self._give_up):
             yield
+
+    def _give_up(self) -> None:
+        """Ends a write that failed, so that nothing of its step is left.
+
+        One of Orbax's writers raises while the others are still at it, and they may come to the
+        end of theirs: only closing waits for them all.
+        """
+        with contextlib.suppress(Exception):
+            self.manager.close()
+        if self._writing is not None:
+            shutil.rmtree(self.directory / str(self._writing), ignore_errors=True)
+        self.manager, self._writing = self._open(), None
 
 
 def contents(
