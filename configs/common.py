@@ -90,6 +90,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.data.dir = f"data/{size}"
     # What is built where data.dir is not there yet: arguments of nota_jax.data.build.
     c.data.build = ConfigDict(dict(limit=0, variants=4, corpora=(), seed=0, workers=0))
+    c.data.build.look_share = 0.0  # of the training drawings, how many look unlike Verovio's
     # No corpora: all of them; no workers: all cores.
     if size == "tiny":
         c.data.build.update(limit=2000, variants=1)
@@ -141,7 +142,7 @@ def small_data(c: ConfigDict) -> None:
     """What is shipped is trained without Essen's tunes, which are for non-commercial use."""
     c.data.dir = "data/small"
     free = ("oneills1850", "airdsAirs", "ryansMammoth", "miscFolk", "nottingham-dataset")
-    c.data.build.update(dict(limit=0, variants=3, corpora=free))
+    c.data.build.update(dict(limit=0, variants=3, corpora=free, look_share=0.6))
 
 
 def own_recipe(c: ConfigDict) -> None:

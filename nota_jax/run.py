@@ -151,7 +151,12 @@ def prepare_dataset(config: ConfigDict, say: Say) -> None:
     if reader.holds_dataset(folder):
         return
     say(f"building the dataset {folder} (once; `python -m nota_jax.data.build` says more)")
-    settings = Settings(variants=b.variants, seed=b.seed, size=config.model.vision.image_size)
+    settings = Settings(
+        variants=b.variants,
+        seed=b.seed,
+        size=config.model.vision.image_size,
+        look_share=b.look_share,
+    )
     dataset.build(folder, b.corpora or None, b.limit or None, settings, b.workers or None)
     say(f"built {folder}: see build_report.md and contact_sheet.png there")
 

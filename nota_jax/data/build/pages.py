@@ -27,6 +27,7 @@ from nota_jax.errors import UserError
 from nota_jax.notation import abc
 from nota_jax.notation.engraving import boxes
 from nota_jax.notation.engraving.fonts import (
+    LOOK_TEXT_FONTS,
     MUSIC_FONTS,
     TEST_MUSIC_FONT,
     TEST_TEXT_FONT,
@@ -66,6 +67,9 @@ class Settings:
     seed: int = _option(0, "of all that chance decides")
     size: int = _option(336, "pixels of the square picture's side", least=32, most=4096)
     staff_spacing: float = _option(5.0, "wished pixels between two staff lines", least=1)
+    look_share: float = _option(
+        0.0, "of the training drawings, how many get a look unlike Verovio's", least=0, most=1
+    )
     composer_share: float = _option(
         0.6, "of the tunes that name no composer, how many get an invented one", least=0, most=1
     )
@@ -139,6 +143,11 @@ def _drawing(
         staff_spacing=round(spacing, 2),
         size=settings.size,
     )
+    looks = _generator(settings.seed, source.id, variant, "look")
+    if part == "train" and looks.random() < settings.look_share:
+        style = dataclasses.replace(
+            style, look=looks.randrange(2**31), text_font=looks.choice(LOOK_TEXT_FONTS)
+        )
     invented = rng.random() < settings.composer_share, rng.choice(phrasings.COMPOSERS)
     composer_source = "source" if tune.composer else "synthetic" if invented[0] else "none"
     if composer_source == "synthetic":

@@ -21,6 +21,8 @@ from nota_jax.errors import UserError
 from nota_jax.files import full_disk_is_an_error, write_atomic, write_json
 
 REPORT = "build_report.json"
+# Of datasets older than an argument: what was built before there was a choice.
+_BEFORE = {"look_share": 0.0}
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def finished(out: Path, arguments: Mapping[str, object]) -> dict | None:
     report = _read_json(out / REPORT)
     if report is None or "arguments" not in report:
         raise UserError(f"{out} exists and is no dataset of ours: choose another --out")
-    _refuse_differences(out, report["arguments"], arguments, "holds a dataset built with")
+    _refuse_differences(out, _BEFORE | report["arguments"], arguments, "holds a dataset built with")
     if missing := missing_shards(out):
         raise UserError(f"{missing[0]} is missing: delete {out} and start the same command again")
     shutil.rmtree(partial_folder(out), ignore_errors=True)  # a kill between renaming and clearing

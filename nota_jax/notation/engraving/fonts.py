@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import itertools
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ MUSIC_FONTS = ("Leipzig", "Bravura", "Gootville", "Leland")
 TEST_MUSIC_FONT = "Petaluma"  # never drawn for training: the style-shift test
 TEXT_FONTS = ("DejaVu Serif", "DejaVu Sans", "Source Serif Pro", "Source Sans Pro", "Caladea")
 TEST_TEXT_FONT = "Lato"  # as above
+LOOK_TEXT_FONTS = (*TEXT_FONTS, "STIXGeneral", "cmr10")  # of pages with a look of their own
 
 # Left, top, right, bottom.
 Box = tuple[float, float, float, float]
@@ -38,6 +40,9 @@ _FILES = {
                          "SourceSansPro-It.otf")),
     "Caladea": ("font_caladea", "files",
                 ("Caladea-Regular.ttf", "Caladea-Bold.ttf", "Caladea-Italic.ttf")),
+    "STIXGeneral": ("matplotlib", "mpl-data/fonts/ttf",
+             ("STIXGeneral.ttf", "STIXGeneralBol.ttf", "STIXGeneralItalic.ttf")),
+    "cmr10": ("matplotlib", "mpl-data/fonts/ttf", ("cmr10.ttf", "cmr10.ttf", "cmr10.ttf")),
     "Lato": ("font_lato", "files", ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Italic.ttf")),
 }  # fmt: skip
 
@@ -113,19 +118,21 @@ def _advance(path: str, letter: str) -> float:
 
 
 @functools.cache
-def _open(path: str) -> TTFont:
+def opened(path: str) -> TTFont:
+    """A font file; what fontTools finds odd about its dates is nobody's concern here."""
+    logging.getLogger("fontTools").setLevel(logging.ERROR)
     return TTFont(path, lazy=True)
 
 
 @functools.cache
 def _characters(path: str) -> frozenset[int]:
-    return frozenset(_open(path).getBestCmap())
+    return frozenset(opened(path).getBestCmap())
 
 
 @functools.cache
 def _ink(path: str, letter: str) -> Box:
     """The ink of a letter of size 1, from its origin on the baseline, y downwards."""
-    font = _open(path)
+    font = opened(path)
     pen = BoundsPen(font.getGlyphSet())
     font.getGlyphSet()[font.getBestCmap()[ord(letter)]].draw(pen)
     left, bottom, right, top = pen.bounds or (0, 0, 0, 0)

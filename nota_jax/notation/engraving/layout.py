@@ -18,12 +18,13 @@ from nota_jax.errors import UserError
 from nota_jax.notation.engraving import boxes, page
 from nota_jax.notation.engraving.errors import EngraveError, MismatchError
 from nota_jax.notation.engraving.fonts import (
+    LOOK_TEXT_FONTS,
     MUSIC_FONTS,
     TEST_MUSIC_FONT,
     TEST_TEXT_FONT,
-    TEXT_FONTS,
     text_font,
 )  # fmt: skip
+from nota_jax.notation.engraving.looks import DEFAULTS, dressed, look_of
 from nota_jax.notation.engraving.mei import to_mei
 from nota_jax.notation.engraving.proof import proof
 from nota_jax.notation.engraving.readback import Box, LaidOut, read_page
@@ -58,6 +59,8 @@ _LADDER = (
     (1.0, _density(0.14, 0.49, 8, 5, 3)),
     (1.0, _density(0.1, 0.45, 8, 4, 2)),
 )
+# The first rung of looks that stand wider.
+_AIRY = (0.0, _density(0.32, 0.64, 18, 14, 7))
 # Up to so many events on a page of 67 by 67 staff spaces (336 px at 5 px) the rung of that index
 # is worth a try: above, fewer than one corpus tune in twenty fits it.
 _WORTH_A_TRY = (110, 130, 150)
@@ -71,12 +74,14 @@ class Style:
 
     staff_spacing: pixels between staff lines at the final size; the most that is used.
     size: width and height of the picture in pixels.
+    look: number of what is done otherwise than Verovio does it (`looks`); None for nothing.
     """
 
     music_font: str = "Leipzig"
     text_font: str = "DejaVu Serif"
     staff_spacing: float = 5.0
     size: int = 336
+    look: int | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,8 @@ def _pictures(
 def _png(svg: str, laid_out: LaidOut, style: Style, highlight: tuple[int, int] | None) -> bytes:
     if highlight is not None:
         svg = page.tint(svg, _highlight_boxes(laid_out, *highlight))
+    if style.look is not None:
+        svg = dressed(svg, look_of(style.look), style.music_font)
     font = text_font(style.text_font)
     return page.rasterise(svg, font, style.size, colour=highlight is not None)
 
@@ -170,11 +177,12 @@ def pages(tune: Tune, style: Style = Style()) -> Iterator[str]:
     if style.music_font not in (*MUSIC_FONTS, TEST_MUSIC_FONT):
         known = ", ".join((*MUSIC_FONTS, TEST_MUSIC_FONT))
         raise EngraveError(f"there is no music font {style.music_font!r}: choose from {known}")
-    if style.text_font not in (*TEXT_FONTS, TEST_TEXT_FONT):
-        known = ", ".join((*TEXT_FONTS, TEST_TEXT_FONT))
+    if style.text_font not in (*LOOK_TEXT_FONTS, TEST_TEXT_FONT):
+        known = ", ".join((*LOOK_TEXT_FONTS, TEST_TEXT_FONT))
         raise EngraveError(f"there is no text font {style.text_font!r}: choose from {known}")
     font = text_font(style.text_font)
-    header = page.set_header(tune, font, style.music_font, style.size)
+    look = None if style.look is None else look_of(style.look)
+    header = page.set_header(tune, font, style.music_font, style.size, look)
     for music, spacing in _layouts(tune, style, header.height):
         yield page.compose(music, header, spacing, font, style.size)
 
@@ -193,13 +201,18 @@ def _layouts(tune: Tune, style: Style, header_height: float) -> Iterator[tuple[s
     """
     mei, n_events = to_mei(tune), sum(1 for _ in tune.events)
     toolkit = _toolkit()
-    toolkit.setOptions(_OPTIONS | {"font": style.music_font})
+    look = None if style.look is None else look_of(style.look)
+    shapes = look.options if look else DEFAULTS
+    toolkit.setOptions(_OPTIONS | {"font": style.music_font} | shapes)
     toolkit.resetXmlIdSeed(1)
     width = style.size - 2 * page.MARGIN
     height = style.size - page.MARGIN - header_height
     spaces = style.size / style.staff_spacing
     first = sum(n_events > limit * (spaces / 67.2) ** 2 for limit in _WORTH_A_TRY)
-    for rung, (share, density) in enumerate(_LADDER[first:]):
+    ladder = _LADDER[first:]
+    if first == 0 and look is not None and look.air:
+        ladder = (_AIRY, *ladder)
+    for rung, (share, density) in enumerate(ladder):
         spacing = style.staff_spacing + share * (MIN_STAFF_SPACING - style.staff_spacing)
         scale = _UNITS_PER_SPACE / spacing
         toolkit.setOptions(

@@ -25,6 +25,7 @@ from nota_jax.notation.engraving.glyphs import (
     outline,
     shape,
 )
+from nota_jax.notation.engraving.looks import Look
 from nota_jax.notation.engraving.mei import split_duration
 from nota_jax.notation.tempo import Tempo
 from nota_jax.notation.tune import Tune
@@ -63,8 +64,10 @@ class Header:
 # ------------------------------------------------------------------ header
 
 
-def set_header(tune: Tune, font: TextFont, music_font: str, size: int) -> Header:
-    """Titles centred, tempo left and composer right below them.
+def set_header(
+    tune: Tune, font: TextFont, music_font: str, size: int, look: Look | None = None
+) -> Header:
+    """Titles centred (or as the look says), tempo left and composer right below them.
 
     Raises `EngraveError` where a text has characters that no font draws or is too long.
     """
@@ -73,13 +76,15 @@ def set_header(tune: Tune, font: TextFont, music_font: str, size: int) -> Header
         if font.missing(text):
             raise EngraveError(f"the font {font.family} has no {font.missing(text)!r} ({text!r})")
     y, out = MARGIN, []
+    anchor, factor = (look.title_anchor, look.title_size) if look else ("middle", 1.0)
+    x = MARGIN if anchor == "start" else size / 2
     for n, title in enumerate(tune.titles):
-        sizes = _SUBTITLE_SIZES if n else _TITLE_SIZES
+        sizes = _SUBTITLE_SIZES if n else (round(_TITLE_SIZES[0] * factor, 1), *_TITLE_SIZES)
         fitted, lines = _fit_text(title, sizes, width, font)
         texts = []
         for line in lines:
             y += fitted * _LEADING
-            texts.append(_text(line, size / 2, y - 0.24 * fitted, fitted, "middle"))
+            texts.append(_text(line, x, y - 0.24 * fitted, fitted, anchor))
         out.append(f'<g class="title" id="title{n}">{"".join(texts)}</g>')
     composer_width = 0.0
     top = y

@@ -1,0 +1,159 @@
+"""Looks: what other engravers and printers do otherwise than Verovio.
+
+A page is laid out, read back and proved as it is; what a look changes of its shapes (weights of
+lines, forms of glyphs, the figures of a meter) is changed afterwards, by so little that every
+symbol stays where it was.  What it changes of the layout (air, slopes, curves, titles) is proved
+with the page.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fontTools.pens.boundsPen import BoundsPen
+from fontTools.pens.svgPathPen import SVGPathPen
+from fontTools.pens.transformPen import TransformPen
+
+from nota_jax.notation.engraving.fonts import LOOK_TEXT_FONTS, opened, text_font
+from nota_jax.notation.engraving.glyphs import (
+    ACCIDENTALS,
+    CLEFS,
+    FLAGS,
+    HEADS,
+    METER_FIGURES,
+    METER_SYMBOLS,
+    RESTS,
+    UNITS_PER_EM,
+    shape,
+)
+
+# Verovio's own values of what a look changes: one toolkit draws pages of all looks.
+DEFAULTS = {
+    "beamMaxSlope": 10, "slurCurveFactor": 1.0, "slurMidpointThickness": 0.6,
+    "tieMidpointThickness": 0.5, "ledgerLineExtension": 0.54,
+}  # fmt: skip
+
+_FIGURE_HEIGHT = UNITS_PER_EM / 2  # of a meter's figure: two staff spaces
+_KINDS = {
+    **dict.fromkeys(HEADS, "head"), **dict.fromkeys(FLAGS, "flag"), **dict.fromkeys(RESTS, "rest"),
+    **dict.fromkeys(ACCIDENTALS, "accidental"), **dict.fromkeys(CLEFS, "clef"),
+    **dict.fromkeys((*METER_FIGURES, *METER_SYMBOLS), "meter"),
+}  # fmt: skip
+# Most by which a kind of glyph is stretched either way; heads and flags must still meet stems.
+_STRETCH = {"head": 0.07, "flag": 0.12, "rest": 0.12, "accidental": 0.15, "clef": 0.1,
+            "meter": 0.15}  # fmt: skip
+_GLYPH = re.compile(r'<g id="([0-9A-F]{4})-([^"]*)"><path transform="scale\(1,-1\)" d="([^"]*)"/>')
+_LINE = re.compile(
+    r'<path d="M(-?[0-9.]+) (-?[0-9.]+) L(-?[0-9.]+) (-?[0-9.]+)" stroke="#000" '
+    r'stroke-width="([0-9]+)"'
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a page differs.
+
+    options: Verovio's.
+    air: whether a tune that has room stands wider than Verovio sets it.
+    title_size: factor; title_anchor: "start" or "middle".
+    level, upright: factors of the widths of staff lines and of stems and bar lines.
+    ink: stroke around glyphs, in thousandths of an em.
+    shapes: kind of glyph → (stretch in x, stretch in y, slant).
+    figures: text font whose bold figures write the meter; None for the music font's.
+    """
+
+    options: Mapping[str, float]
+    air: bool
+    title_size: float
+    title_anchor: str
+    level: float
+    upright: float
+    ink: float
+    shapes: Mapping[str, tuple[float, float, float]]
+    figures: str | None
+
+
+@functools.lru_cache(maxsize=64)
+def look_of(seed: int) -> Look:
+    """The look of a number; the same number, the same look."""
+    rng = random.Random(seed)
+    return Look(
+        options={
+            "beamMaxSlope": rng.choice((0, 4, 8, 10, 10)),
+            "slurCurveFactor": rng.uniform(0.8, 1.5),
+            "slurMidpointThickness": rng.uniform(0.35, 0.8),
+            "tieMidpointThickness": rng.uniform(0.3, 0.7),
+            "ledgerLineExtension": rng.uniform(0.3, 0.7),
+        },
+        air=rng.random() < 0.4,
+        title_size=rng.uniform(0.9, 1.35),
+        title_anchor="start" if rng.random() < 0.2 else "middle",
+        level=rng.uniform(0.6, 1.3),
+        upright=rng.uniform(0.7, 1.5),
+        ink=rng.choice((0, 0, 8, 16)),
+        shapes={
+            kind: (
+                rng.uniform(1 - most, 1 + most),
+                rng.uniform(1 - most, 1 + most),
+                rng.uniform(-most, most),
+            )
+            for kind, most in _STRETCH.items()
+        },
+        figures=rng.choice(LOOK_TEXT_FONTS) if rng.random() < 0.5 else None,
+    )
+
+
+def dressed(page: str, look: Look, music_font: str) -> str:
+    """A composed page (`page.compose`) with the look's lines and glyphs; places stay."""
+    start = page.index('<g class="music"')
+    defs, music = page[:start], page[start:]
+    defs = _GLYPH.sub(functools.partial(_glyph, look, music_font), defs)
+    return defs + _LINE.sub(functools.partial(_line, look), music)
+
+
+def _line(look: Look, match: re.Match[str]) -> str:
+    x0, y0, x1, y1, width = (float(number) for number in match.groups())
+    factor = look.level if y0 == y1 else look.upright
+    return (
+        f'<path d="M{x0:g} {y0:g} L{x1:g} {y1:g}" stroke="#000" stroke-width="{width * factor:.0f}"'
+    )
+
+
+def _glyph(look: Look, music_font: str, match: re.Match[str]) -> str:
+    code, rest, path = match.groups()
+    kind = _KINDS.get(code)
+    if kind is None:
+        return match[0]
+    left, bottom, right, top = shape(music_font, code).box
+    transform = "scale(1,-1)"
+    if kind == "meter" and look.figures and METER_FIGURES.get(code, "+") != "+":
+        path, width = _figure(look.figures, METER_FIGURES[code])
+        transform += f" translate({(left + right - width) / 2:.1f},{-_FIGURE_HEIGHT / 2:.1f})"
+    # Stretched around what holds the glyph in its place: a flag's stem, the middle of all others;
+    # upwards around the baseline, which is a clef's and an accidental's own line.
+    x = left if kind == "flag" else (left + right) / 2
+    sx, sy, slant = look.shapes[kind]
+    stretch = (
+        f"translate({x:.1f},0) matrix({sx:.3f},0,{-slant:.3f},{sy:.3f},0,0) translate({-x:.1f},0)"
+    )
+    stroke = f' stroke="#000" stroke-width="{look.ink:g}"' if look.ink else ""
+    return f'<g id="{code}-{rest}"><path transform="{stretch} {transform}"{stroke} d="{path}"/>'
+
+
+@functools.cache
+def _figure(family: str, figure: str) -> tuple[str, float]:
+    """A bold figure, two spaces high, as a path from its left lower corner, and its width."""
+    font = opened(text_font(family).files[1])
+    glyphs, name = font.getGlyphSet(), font.getBestCmap()[ord(figure)]
+    bounds = BoundsPen(glyphs)
+    glyphs[name].draw(bounds)
+    left, bottom, right, top = bounds.bounds or (0, 0, 1, 1)
+    scale = _FIGURE_HEIGHT / (top - bottom)
+    pen = SVGPathPen(glyphs, ntos=lambda value: f"{value:.1f}")
+    transformed = TransformPen(pen, (scale, 0, 0, scale, -left * scale, -bottom * scale))
+    glyphs[name].draw(transformed)
+    return pen.getCommands(), (right - left) * scale

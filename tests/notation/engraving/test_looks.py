@@ -1,0 +1,71 @@
+"""Pages with a look of their own show the same tune, and their labels stay true."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nota_jax.notation import abc
+from nota_jax.notation.engraving import boxes
+from nota_jax.notation.engraving.fonts import LOOK_TEXT_FONTS, MUSIC_FONTS, TEST_TEXT_FONT
+from nota_jax.notation.engraving.layout import Style, engrave
+from nota_jax.notation.engraving.looks import look_of
+
+TUNE = abc.parse(
+    """X:1
+T:Byrne's Hornpipe
+C:R. Lindqvist
+M:6/8
+L:1/8
+Q:3/8=60
+K:Eb
+B|E2G (B2G)|^F=Be _d2z|[EGB]3-[EGB]2B|1 e/d/c/B/ A2G:|2 (3EFG E2z|]
+"""
+)
+
+
+def grey(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("L")).astype(int)
+
+
+def test_a_look_is_told_by_its_number():
+    assert engrave(TUNE, Style(look=3)) == engrave(TUNE, Style(look=3))
+    pictures = {engrave(TUNE, Style(look=look)).png for look in (None, 3, 4, 5)}
+    assert len(pictures) == 4
+
+
+def test_what_a_look_changes_is_gone_on_the_next_page():
+    first = engrave(TUNE)
+    engrave(TUNE, Style(look=7))
+    assert engrave(TUNE) == first
+
+
+@pytest.mark.parametrize("music_font", MUSIC_FONTS)
+@pytest.mark.parametrize("look", range(4))
+def test_symbols_stay_in_their_boxes(look, music_font):
+    style = Style(music_font=music_font, look=look, text_font=LOOK_TEXT_FONTS[-1 - look % 2])
+    picture = engrave(TUNE, style)
+    image, symbols = grey(picture.png), boxes.unpack(picture.symbols)
+    for symbol in symbols:
+        left, top = np.floor(symbol["box"][:2]).astype(int)
+        right, bottom = np.ceil(symbol["box"][2:]).astype(int)
+        # Computer Modern is a thin font.
+        assert image[top:bottom, left:right].min() < 200, (symbol["label"], symbol["box"])
+
+
+def test_the_meter_is_written_with_a_text_fonts_figures_at_half_of_the_looks():
+    families = [look_of(seed).figures for seed in range(400)]
+    assert 140 < sum(family is not None for family in families) < 260
+    assert set(filter(None, families)) == set(LOOK_TEXT_FONTS)
+    assert TEST_TEXT_FONT not in LOOK_TEXT_FONTS
+
+
+def test_a_look_with_air_takes_more_of_the_page():
+    def height(look: int) -> int:
+        ink = np.flatnonzero(grey(engrave(TUNE, Style(look=look)).png).min(axis=1) < 128)
+        return ink[-1] - ink[0]
+
+    airy = next(seed for seed in range(50) if look_of(seed).air)
+    close = next(seed for seed in range(50) if not look_of(seed).air)
+    assert height(airy) > height(close)
