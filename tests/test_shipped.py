@@ -14,10 +14,9 @@ from nota_jax.data.feed.pipeline import Pipeline
 from nota_jax.data.store import reader
 from nota_jax.evaluation import predict
 from nota_jax.params import flatten, resolve, unflatten
+from nota_jax.read.asking import SHIPPED
 from nota_jax.training.objectives import text as text_alone
 from nota_jax.training.program import pipeline_config
-
-SHIPPED = Path(__file__).parents[1] / quickstart.SHIPPED
 
 
 @pytest.fixture(scope="module")

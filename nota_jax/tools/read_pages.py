@@ -78,8 +78,8 @@ def pages(given: argparse.Namespace) -> Iterator[tuple[Image.Image, str]]:
     """Pictures and the text of what is on them."""
     split = f"extraction_{given.split}"
     for page in list(PageReader(given.dataset, [split]))[: given.limit or None]:
-        fonts = {name: str(page.metadata[name]) for name in ("music_font", "text_font")}
-        style = Style(staff_spacing=given.spacing, size=given.size, **fonts)
+        music, letters = (str(page.metadata[name]) for name in ("music_font", "text_font"))
+        style = Style(music, letters, given.spacing, given.size)
         tune = abc.parse(str(page.metadata["abc"]))
         try:
             picture = engrave(tune, style)

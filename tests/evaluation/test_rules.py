@@ -12,7 +12,7 @@ from nota_jax.evaluation.rules import abc_rules
 from nota_jax.models import grammar
 from nota_jax.notation import abc
 from nota_jax.notation.abc.grammar import TICKS
-from tests.test_shipped import SHIPPED
+from nota_jax.read.asking import SHIPPED
 
 BODIES = (
     "GAB cde|g2f edc|(3BAB (GA)B|c3- c2 z|", "|:D2 F2 A2|d3 [DFA]3:|", "A>B|", "^G,2 _b/ =c'3/|",

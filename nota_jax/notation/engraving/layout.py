@@ -202,8 +202,8 @@ def _layouts(tune: Tune, style: Style, header_height: float) -> Iterator[tuple[s
     mei, n_events = to_mei(tune), sum(1 for _ in tune.events)
     toolkit = _toolkit()
     look = None if style.look is None else look_of(style.look)
-    shapes = look.options if look else DEFAULTS
-    toolkit.setOptions(_OPTIONS | {"font": style.music_font} | shapes)
+    shapes = dict(look.options if look else DEFAULTS)
+    toolkit.setOptions({**_OPTIONS, "font": style.music_font, **shapes})
     toolkit.resetXmlIdSeed(1)
     width = style.size - 2 * page.MARGIN
     height = style.size - page.MARGIN - header_height

@@ -1,0 +1,55 @@
+"""The automaton, put together from the states of header and music."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from nota_jax.notation.abc.grammar import header, music, steps
+from nota_jax.notation.abc.grammar.steps import END, MUSICAL, OTHER, Step, What
+
+_KINDS = steps.KINDS | header.KINDS | music.KINDS
+
+
+@dataclass(frozen=True)
+class Automaton:
+    """steps: state → character → (state, what it means); states are numbered from 0, `start`."""
+
+    steps: tuple[Mapping[str, tuple[int, What]], ...]
+    start: int = 0
+
+    def step(self, state: int, character: str) -> tuple[int, What] | None:
+        """The next state, None where the character cannot come here."""
+        here = self.steps[state]
+        other = character not in MUSICAL and character != END
+        return here.get(OTHER if other else character)
+
+
+@cache
+def build(fragment: bool = False) -> Automaton:
+    """The automaton of whole tunes, or of a region's bars: without header, slurs cut anywhere."""
+    first = ("first line",) if fragment else ("begin",)
+    numbers, made, pending = {first: 0}, list[Mapping[str, tuple[int, What]]](), [first]
+    while pending:
+        found: dict[str, tuple[int, What]] = {}
+        for character, (state, what) in _leaving(pending.pop(0)).items():
+            if state not in numbers:
+                numbers[state] = len(numbers)
+                pending.append(state)
+            if fragment:
+                what = dataclasses.replace(what, slurs=0)
+            found[character] = numbers[state], what
+        made.append(found)
+    return Automaton(tuple(made))
+
+
+def _leaving(state: tuple) -> dict[str, Step]:
+    """Every character that can come in a state."""
+    return dict(_KINDS[state[0]](*state[1:]))
+
+
+def characters() -> list[str]:
+    """All that steps tell apart; whatever else there is counts as `OTHER`."""
+    return sorted(MUSICAL | {OTHER, END})
