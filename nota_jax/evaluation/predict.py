@@ -38,6 +38,7 @@ from nota_jax.evaluation.rules import abc_rules
 from nota_jax.files import write_atomic
 from nota_jax.models import decode, grammar
 from nota_jax.models.notagpt import NotaGPT
+from nota_jax.notation.abc.grammar import closed
 from nota_jax.parallel import processes
 from nota_jax.parallel.mesh import batch_ways, place_whole
 from nota_jax.pixels import normalize
@@ -262,7 +263,8 @@ def _answer(
         for i, numbers in enumerate(asked):
             for place, n in enumerate(numbers):
                 ids = found.tokens[i, place, : found.lengths[i, place]].tolist()
-                answers[i, n] = chat.decode_answer(tokenizer, ids)
+                text = chat.decode_answer(tokenizer, ids)
+                answers[i, n] = closed(text) if kind == "abc" and rules else text
     return [answers[i, n] for i, page in enumerate(pages) for n in range(len(page.turns))]
 
 

@@ -22,7 +22,7 @@ class Tables(NamedTuple):
     units, events [S, C]: ticks that it adds and events that it begins, up to a break in it.
     breaks [S, C]: 0 none; 1 a tuplet begins; 2 and 3 a bar ends; 4 and 5 one does that began, or
     had a tuplet begin, in the same token; 3 and 5 with a section's bar line; 7 the bar line before
-    it becomes a section's; 6 the answer ends, which no slur may outlast.
+    it becomes a section's.
     left, more, scaled [S, C]: behind the break, notes that a tuplet waits for, ticks (since the
     last bar line, if there was one), whether the last event is of the tuplet.
     slurs [S, C]: how many more are open behind it; dip, rise: the fewest and most on the way.
@@ -102,7 +102,6 @@ def constrained(
     row = _rows(tables, at.state)
     left, slurs = at.left[..., None], at.slurs[..., None]
     legal = (row.next >= 0) & ~((row.waits > 0) & (left > row.events))
-    legal &= ~((row.breaks == _END) & (slurs > 0))
     legal &= (slurs + row.dip >= 0) & (slurs + row.rise <= tables.most_slurs)
     full = _full(tables, at)[..., None]
     legal &= ~((row.full > 0) & (full == 0) & (at.meter[..., None] >= 0))
@@ -144,7 +143,6 @@ def advance(tables: Tables, at: Registers, token: jax.Array) -> Registers:
     return jax.tree.map(lambda a, b: jnp.where(new.next >= 0, a, b), moved, at)
 
 
-_END = 6  # of `Tables.breaks`
 _LISTS = ("column", "tuplets", "bars", "most_slurs")
 
 

@@ -25,6 +25,7 @@ from nota_jax.models import decode, grammar, ink
 from nota_jax.models.attention import turn_mask
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import NotaGPT, param_shapes
+from nota_jax.notation.abc.grammar import closed, loose_slurs
 from nota_jax.parallel import hardware
 from nota_jax.pixels import normalize
 
@@ -181,11 +182,15 @@ def _examined(asked: Asked, image: np.ndarray, question: str, ids: list[int]) ->
     written = [len(tok.decode(ids[:n], skip_special_tokens=False)) for n in range(len(ids))]
     whole = str(tok.decode(ids, skip_special_tokens=False))
     ahead = len(whole) - len(whole.lstrip())
-    n = len(ids)
+    n, text = len(ids), whole.strip()
+    starts = np.maximum(np.array(written, np.int32) - ahead, 0)
+    if asked.rules is not None:
+        starts -= np.searchsorted(loose_slurs(text), starts).astype(np.int32)
+        text = closed(text)
     return Answer(
-        text=whole.strip(),
+        text=text,
         whole=n < LONG,
-        starts=np.maximum(np.array(written, np.int32) - ahead, 0),
+        starts=starts,
         sure=np.asarray(sure)[:n],
         looks=np.asarray(looks)[:n],
         attention=np.asarray(attention)[:n],

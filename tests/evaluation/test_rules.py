@@ -11,7 +11,7 @@ from nota_jax.data.feed import tokenizer
 from nota_jax.evaluation.rules import abc_rules
 from nota_jax.models import grammar
 from nota_jax.notation import abc
-from nota_jax.notation.abc.grammar import TICKS
+from nota_jax.notation.abc.grammar import TICKS, closed
 from nota_jax.read.asking import SHIPPED
 
 BODIES = (
@@ -83,7 +83,7 @@ def said(tok, rules, n=128, length=260, seed=0):
     _, tokens = jax.lax.scan(step, first, jax.random.split(jax.random.key(seed), length))
     for ids in np.asarray(tokens)[:, :, 0].T.tolist():
         if eos in ids:
-            yield tok.decode(ids[: ids.index(eos)]).strip()
+            yield closed(tok.decode(ids[: ids.index(eos)]).strip())
 
 
 def test_whatever_is_said_to_its_end_is_valid(tok):

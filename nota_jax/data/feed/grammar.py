@@ -80,7 +80,7 @@ class _Characters:
         self._next = np.full(shape, -1, np.int32)
         self._what = {
             name: np.full(shape, -1 if name in _MARKS else 0, np.int32)
-            for name in (*_MARKS, "units", "events", "slurs", "bar", "full", "known", "ends")
+            for name in (*_MARKS, "units", "events", "slurs", "bar", "full", "known")
         }
         for state, here in enumerate(automaton.steps):
             for character, (then, what) in here.items():
@@ -113,7 +113,6 @@ class _Characters:
             longer = np.where(first, 7, out["breaks"] | 1)
             kind = np.where(what["bar"] == 3, longer, closing)
             out["breaks"] = np.where(bar, kind, np.maximum(out["breaks"], marks))
-            out["breaks"] = np.where(what["ends"] > 0, 6, out["breaks"])
             for name in _MARKS:
                 out[name] = np.where(what[name] >= 0, what[name], out[name])
             p, q, r = tuplets[out["tuplet"]].T

@@ -78,6 +78,21 @@ def test_what_is_no_canonical_text_is_refused(text):
     assert refused_at(text) is not None
 
 
+@pytest.mark.parametrize(
+    "body, closed",
+    [
+        ("G(AB) c3|", "G(AB) c3|"),
+        ("(GAB c3|", "GAB c3|"),
+        ("(G(AB) c3|", "G(AB) c3|"),
+        ("(3(GAB c3|", "(3GAB c3|"),
+        ('"(?"G!D.C.!(A)B c3|', '"(?"G!D.C.!(A)B c3|'),
+        ("(Z|", "(Z|"),  # no text of the grammar's
+    ],
+)
+def test_a_slur_that_ends_nowhere_is_taken_out(body, closed):
+    assert grammar.closed(HEAD + body) == HEAD + closed
+
+
 def what(text: str) -> Iterator[grammar.What]:
     automaton = grammar.build(fragment=True)
     state = automaton.start

@@ -45,6 +45,32 @@ def build(fragment: bool = False) -> Automaton:
     return Automaton(tuple(made))
 
 
+def closed(text: str) -> str:
+    """A text that the automaton takes, without the slurs that begin in it and end nowhere."""
+    loose = loose_slurs(text)
+    return "".join(character for place, character in enumerate(text) if place not in loose)
+
+
+def loose_slurs(text: str) -> list[int]:
+    """Where slurs begin that end nowhere.
+
+    A decoder cannot take a slur back when the tune is at its end, and one that may not end the
+    tune before the slur does goes on writing music that is not there.
+    """
+    automaton, opened = build(), list[int]()
+    state = automaton.start
+    for place, character in enumerate(text):
+        found = automaton.step(state, character)
+        if found is None:
+            return []  # no text of the grammar: it is left as it is
+        state, what = found
+        if what.slurs > 0:
+            opened.append(place)
+        elif what.slurs < 0:
+            opened.pop()
+    return opened
+
+
 def _leaving(state: tuple) -> dict[str, Step]:
     """Every character that can come in a state."""
     return dict(_KINDS[state[0]](*state[1:]))

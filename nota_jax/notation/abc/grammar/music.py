@@ -10,7 +10,6 @@ from nota_jax.notation.abc.decorations import DECORATIONS, decoration_text
 from nota_jax.notation.abc.fields import default_normal, length_text
 from nota_jax.notation.abc.grammar.steps import (
     END,
-    ENDS,
     NOTHING,
     TICKS,
     TUPLETS,
@@ -52,8 +51,8 @@ def _first_line() -> Steps:
 def _line() -> Steps:
     """The beginning of a further line, or the end."""
     yield from _first_line()
-    yield " ", (("done",), ENDS)
-    yield END, (("end",), ENDS)
+    yield " ", (("done",), NOTHING)
+    yield END, (("end",), NOTHING)
 
 
 def _opening() -> Steps:
@@ -206,8 +205,8 @@ def _bar_line(written: str) -> Steps:
     yield from _bar_start()
     if written not in _OPENS:
         yield "\n", (("line",), NOTHING)
-        yield " ", (("done",), ENDS)
-        yield END, (("end",), ENDS)
+        yield " ", (("done",), NOTHING)
+        yield END, (("end",), NOTHING)
     if written in ("|]", "[|"):
         yield "|", (("opening",), NOTHING)
     if written in ("|", ":|"):
@@ -299,7 +298,7 @@ def _named(written: str, then: tuple) -> Steps:
 
 
 def _done() -> Steps:
-    yield END, (("end",), ENDS)
+    yield END, (("end",), NOTHING)
 
 
 KINDS: dict[str, Callable[..., Steps]] = {

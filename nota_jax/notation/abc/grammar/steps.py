@@ -44,8 +44,7 @@ class What:
     bar: 1 where it closes a bar, 2 with a section's bar line, 3 where it makes the bar line before
     it a section's; full: the event is as long as its bar; tuplet, meter, unit: number in `TUPLETS`,
     `METERS`, `UNITS` that is in force from here on, −1 for none; known: the tuplet is the one that
-    has just begun, said more closely; ends: nothing comes behind it but the end, so that no slur
-    may be open.
+    has just begun, said more closely.
     """
 
     units: int = 0
@@ -57,11 +56,9 @@ class What:
     meter: int = -1
     unit: int = -1
     known: bool = False
-    ends: bool = False
 
 
 NOTHING = What()
-ENDS = What(ends=True)
 Step = tuple[tuple, What]  # the next state, what the character means
 Steps = Iterable[tuple[str, Step]]
 
