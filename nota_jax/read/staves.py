@@ -101,18 +101,37 @@ def rotated(pixels: np.ndarray, degrees: float, fill: int = 255) -> np.ndarray:
 
 
 def signs_end(ink: np.ndarray, staff: Staff) -> int:
-    """The column behind a staff's clef and key signature: where for a while there is no sign."""
+    """The column behind a staff's clef and key signature, before a meter or the first note."""
     spacing = (staff.bottom - staff.top) / (LINES - 1)
     rows = np.arange(round(staff.top - spacing), round(staff.bottom + spacing) + 1)
     rows = rows[(rows >= 0) & (rows < len(ink))]
     to_line = np.abs((rows - staff.top + spacing / 2) % spacing - spacing / 2)
-    between = ink[rows[to_line > 0.25 * spacing]]
-    # Between clef and key signature, and inside it, there is less than a space.
-    blank, wide = ~between.any(0), max(2, round(spacing))
-    for column in range(staff.left + round(2.5 * spacing), staff.right - wide):
-        if blank[column : column + wide].all():
-            return column + wide // 2
+    rows = rows[to_line > 0.25 * spacing]
+    between = ink[rows, staff.left : staff.right]
+    inked = np.concatenate([[False], between.any(0), [False]])
+    starts, ends = np.flatnonzero(np.diff(inked.astype(np.int8))).reshape(-1, 2).T
+    end = 0
+    for start, behind in zip(starts, ends, strict=True):
+        gap = start - end
+        if start >= 2.5 * spacing:  # where the clef is at its end
+            sign = between[:, start:behind]
+            if gap > 1.4 * spacing or not _is_key(sign, (rows - staff.top) / spacing, spacing):
+                return int(staff.left + end + min(gap, spacing) // 2)
+        end = behind
     return staff.left + round(4 * spacing)
+
+
+def _is_key(sign: np.ndarray, heights: np.ndarray, spacing: float) -> bool:
+    """Whether a group of columns may be accidentals of a key signature.
+
+    A column of a note's stem or of a meter's figures reaches through the staff, one of an
+    accidental does not; the signs C and C| keep to the middle and are wider than one accidental.
+    heights: of the rows, in spaces below the top line.
+    """
+    tops = np.where(sign, heights[:, None], np.inf).min(0)
+    bottoms = np.where(sign, heights[:, None], -np.inf).max(0)
+    middle = tops.min() > 0.4 and bottoms.max() < 3.6
+    return (bottoms - tops).max() < 3.1 and not (middle and sign.shape[1] > 1.4 * spacing)
 
 
 def _skew(ink: np.ndarray) -> float:

@@ -205,8 +205,9 @@ def _layouts(tune: Tune, style: Style, header_height: float) -> Iterator[tuple[s
     shapes = dict(look.options if look else DEFAULTS)
     toolkit.setOptions({**_OPTIONS, "font": style.music_font, **shapes})
     toolkit.resetXmlIdSeed(1)
-    width = style.size - 2 * page.MARGIN
-    height = style.size - page.MARGIN - header_height
+    margin = page.MARGIN * page.larger(style.size)
+    width = style.size - 2 * margin
+    height = style.size - margin - header_height
     spaces = style.size / style.staff_spacing
     first = sum(n_events > limit * (spaces / 67.2) ** 2 for limit in _WORTH_A_TRY)
     ladder = _LADDER[first:]

@@ -1,7 +1,8 @@
 """The page around the music: title, composer and tempo in real fonts, one SVG, one PNG.
 
 All lengths are pixels of the final picture.  Title and composer are set here and not by the
-engraver, because they need the same size on every page, whatever the size of the staves.
+engraver, because they need the same size on every page, whatever the size of the staves: that which
+a model sees well that sees 336 pixels, and as much more as a page is larger.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from nota_jax.notation.engraving.mei import split_duration
 from nota_jax.notation.tempo import Tempo
 from nota_jax.notation.tune import Tune
 
-MARGIN = 8.0  # white around everything
+MARGIN = 8.0  # white around everything, of a page of this size:
+_SIZE = 336
 TINT = "#ffe27a"  # behind highlighted bars: light enough for black notes on it
 
 _MIN_STROKE = 22  # SVG units
@@ -53,6 +55,11 @@ _TEMPO_GAP = 60  # behind a glyph of the tempo, in its font's units
 _BEAT_GLYPHS = {beat: code for code, beat in TEMPO_BEATS.items()}
 
 
+def larger(size: int) -> float:
+    """How much larger than on the usual page everything but the staves is."""
+    return max(1.0, size / _SIZE)
+
+
 @dataclass(frozen=True)
 class Header:
     """What stands above the music: SVG, and how much of the page it takes."""
@@ -71,15 +78,18 @@ def set_header(
 
     Raises `EngraveError` where a text has characters that no font draws or is too long.
     """
-    width = size - 2 * MARGIN
+    unit = larger(size)
+    margin = MARGIN * unit
+    width = size - 2 * margin
     for text in (*tune.titles, tune.composer, str(tune.tempo or "")):
         if font.missing(text):
             raise EngraveError(f"the font {font.family} has no {font.missing(text)!r} ({text!r})")
-    y, out = MARGIN, []
+    y, out = margin, []
     anchor, factor = (look.title_anchor, look.title_size) if look else ("middle", 1.0)
-    x = MARGIN if anchor == "start" else size / 2
+    x = margin if anchor == "start" else size / 2
     for n, title in enumerate(tune.titles):
         sizes = _SUBTITLE_SIZES if n else (round(_TITLE_SIZES[0] * factor, 1), *_TITLE_SIZES)
+        sizes = [unit * s for s in sizes]
         fitted, lines = _fit_text(title, sizes, width, font)
         texts = []
         for line in lines:
@@ -89,15 +99,16 @@ def set_header(
     composer_width = 0.0
     top = y
     if tune.composer:
-        fitted, lines = _fit_text(tune.composer, _SIDE_SIZES, width, font, weight=2)
+        sizes = [unit * s for s in _SIDE_SIZES]
+        fitted, lines = _fit_text(tune.composer, sizes, width, font, weight=2)
         texts = []
         for line in lines:
             y += fitted * _LEADING
-            texts.append(_text(line, size - MARGIN, y - 0.24 * fitted, fitted, "end"))
+            texts.append(_text(line, size - margin, y - 0.24 * fitted, fitted, "end"))
             composer_width = max(composer_width, font.width(line, fitted, 2))
         out.append(f'<g class="composer" font-style="italic">{"".join(texts)}</g>')
     if tune.tempo:
-        fitted = _SIDE_SIZES[0]
+        fitted = _SIDE_SIZES[0] * unit
         svg, tempo_width = _tempo(tune.tempo, font, music_font, fitted)
         if tempo_width > width:
             raise EngraveError(f"the tempo {tune.tempo} is too long for the page")
@@ -105,8 +116,8 @@ def set_header(
             top = y
         y = max(y, top + fitted * _LEADING)
         baseline = top + fitted * (_LEADING - 0.24)
-        out.append(f'<g class="tempo" transform="translate({MARGIN},{baseline:.2f})">{svg}</g>')
-    return Header("".join(out), y + (_GAP if y > MARGIN else 0))
+        out.append(f'<g class="tempo" transform="translate({margin:g},{baseline:.2f})">{svg}</g>')
+    return Header("".join(out), y + (_GAP * unit if y > margin else 0))
 
 
 def _fit_text(
@@ -189,7 +200,7 @@ def compose(verovio_svg: str, header: Header, spacing: float, font: TextFont, si
         f"{defs[0] if defs else ''}{_TINT_PLACE}"
         f'<g class="header" font-family="{font.family}">{header.svg}</g>'
         f'<g class="music" color="black" font-family="{font.family}" '
-        f'transform="translate({MARGIN},{header.height:.3f}) scale({scale:.7f})">{music}</g></svg>'
+        f'transform="translate({MARGIN * larger(size):g},{header.height:.3f}) scale({scale:.7f})">{music}</g></svg>'
     )
 
 
