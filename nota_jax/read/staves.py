@@ -18,6 +18,7 @@ LINES = 5
 _STEEPEST = 8.0  # degrees of skew that are looked for
 _WORKING_WIDTH = 1000  # of the copy whose skew is measured
 _DARK = 0.72  # of the paper around it: what is darker is ink
+_CLOSE = 0.7  # spacings between the parts of one sign at most
 
 
 @dataclass(frozen=True)
@@ -110,28 +111,30 @@ def signs_end(ink: np.ndarray, staff: Staff) -> int:
     between = ink[rows, staff.left : staff.right]
     inked = np.concatenate([[False], between.any(0), [False]])
     starts, ends = np.flatnonzero(np.diff(inked.astype(np.int8))).reshape(-1, 2).T
-    end = 0
+    end, begun = 0, False
     for start, behind in zip(starts, ends, strict=True):
         gap = start - end
-        if start >= 2.5 * spacing:  # where the clef is at its end
+        # Behind the clef, whose parts stand as close together as accidentals do.
+        if start >= 2.5 * spacing and (begun or gap > _CLOSE * spacing):
             sign = between[:, start:behind]
-            if gap > 1.4 * spacing or not _is_key(sign, (rows - staff.top) / spacing, spacing):
+            far = gap > (_CLOSE if begun else 1.4) * spacing
+            if far or not _is_accidental(sign, (rows - staff.top) / spacing, begun):
                 return int(staff.left + end + min(gap, spacing) // 2)
+            begun = True
         end = behind
     return staff.left + round(4 * spacing)
 
 
-def _is_key(sign: np.ndarray, heights: np.ndarray, spacing: float) -> bool:
-    """Whether a group of columns may be accidentals of a key signature.
+def _is_accidental(sign: np.ndarray, heights: np.ndarray, begun: bool) -> bool:
+    """Whether a group of columns may be an accidental of a key signature.
 
     A column of a note's stem or of a meter's figures reaches through the staff, one of an
-    accidental does not; the signs C and C| keep to the middle and are wider than one accidental.
+    accidental does not, but further than the arcs of the sign C.
     heights: of the rows, in spaces below the top line.
     """
     tops = np.where(sign, heights[:, None], np.inf).min(0)
     bottoms = np.where(sign, heights[:, None], -np.inf).max(0)
-    middle = tops.min() > 0.4 and bottoms.max() < 3.6
-    return (bottoms - tops).max() < 3.1 and not (middle and sign.shape[1] > 1.4 * spacing)
+    return bool((-1 if begun else 1.7) < (bottoms - tops).max() < 3.1)
 
 
 def _skew(ink: np.ndarray) -> float:

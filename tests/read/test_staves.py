@@ -99,3 +99,17 @@ def test_where_there_is_no_staff_none_is_found(seed):
     text = np.full((300, 300), 255, np.uint8)
     text[40:260:12, 30:270] = rng.integers(0, 2, (19, 240)) * 255  # lines of something else
     assert staves.find(text).staves == ()
+
+
+@pytest.mark.parametrize("meter", ["C", "C|", "2/4", "6/8", "none"])
+@pytest.mark.parametrize("key", ["C", "G", "D", "F", "Bb", "E", "Ab", "D clef=bass"])
+def test_a_key_signature_ends_before_a_meter_and_the_first_note(key, meter):
+    text = f"X:1\nM:{meter}\nL:1/8\nK:{key}\nG2 A2|B4|c4|d4|]"
+    picture = engrave(abc.parse(text), Style(staff_spacing=12.0, size=1344))
+    grey = np.asarray(Image.open(io.BytesIO(picture.png)).convert("L"))
+    (staff,) = staves.find(grey).staves
+    found = boxes.unpack(picture.symbols)
+    kinds = np.array(boxes.KINDS)[found["kind"]]
+    signs = found["box"][np.isin(kinds, ["clef", "key"])]
+    others = found["box"][np.isin(kinds, ["meter", "head"])]
+    assert signs[:, 2].max() - 1 <= staves.signs_end(staves.dark(grey), staff) < others[:, 0].min()
