@@ -135,7 +135,7 @@ def _events(a: Event | None, b: Event | None) -> Iterator[str]:
             yield "accidental"
         if x.tie != y.tie:
             yield "tie"
-    for name, x, y in (
+    differing: tuple[tuple[str, Any, Any], ...] = (
         ("duration", a.duration, b.duration),
         ("tuplet", a.tuplet and a.tuplet.actual, b.tuplet and b.tuplet.actual),
         ("grace notes", a.grace, b.grace),
@@ -143,9 +143,8 @@ def _events(a: Event | None, b: Event | None) -> Iterator[str]:
         ("decoration", a.decorations, b.decorations),
         ("text above or below", (a.chord_symbol, a.annotations, a.lyrics),
          (b.chord_symbol, b.annotations, b.lyrics)),
-    ):  # fmt: skip
-        if x != y:
-            yield name
+    )  # fmt: skip
+    yield from (name for name, of_a, of_b in differing if of_a != of_b)
 
 
 # ------------------------------------------------------------------ alignment

@@ -89,8 +89,7 @@ def set_header(
     x = margin if anchor == "start" else size / 2
     for n, title in enumerate(tune.titles):
         sizes = _SUBTITLE_SIZES if n else (round(_TITLE_SIZES[0] * factor, 1), *_TITLE_SIZES)
-        sizes = [unit * s for s in sizes]
-        fitted, lines = _fit_text(title, sizes, width, font)
+        fitted, lines = _fit_text(title, [unit * s for s in sizes], width, font)
         texts = []
         for line in lines:
             y += fitted * _LEADING
@@ -99,8 +98,8 @@ def set_header(
     composer_width = 0.0
     top = y
     if tune.composer:
-        sizes = [unit * s for s in _SIDE_SIZES]
-        fitted, lines = _fit_text(tune.composer, sizes, width, font, weight=2)
+        smaller = [unit * s for s in _SIDE_SIZES]
+        fitted, lines = _fit_text(tune.composer, smaller, width, font, weight=2)
         texts = []
         for line in lines:
             y += fitted * _LEADING
@@ -200,7 +199,8 @@ def compose(verovio_svg: str, header: Header, spacing: float, font: TextFont, si
         f"{defs[0] if defs else ''}{_TINT_PLACE}"
         f'<g class="header" font-family="{font.family}">{header.svg}</g>'
         f'<g class="music" color="black" font-family="{font.family}" '
-        f'transform="translate({MARGIN * larger(size):g},{header.height:.3f}) scale({scale:.7f})">{music}</g></svg>'
+        f'transform="translate({MARGIN * larger(size):g},{header.height:.3f}) scale({scale:.7f})">'
+        f"{music}</g></svg>"
     )
 
 
