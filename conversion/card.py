@@ -29,20 +29,42 @@ USE = """
 ## Use
 
 ```python
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
+FOLDER = "."  # where this file lies
 model = LlavaForConditionalGeneration.from_pretrained(FOLDER)
 processor = AutoProcessor.from_pretrained(FOLDER)
-score = Image.open("score.png").convert("RGB")
-side = max(score.size)  # LLaVA's own padding is grey; this model knows white paper
-page = Image.new("RGB", (side, side), "white")
-page.paste(score, ((side - score.width) // 2, (side - score.height) // 2))
-text = "[INST] <image>\\nWhat is the key of this tune? [/INST]"
-inputs = processor(images=page, text=text, return_tensors="pt")
+
+score = ImageOps.exif_transpose(Image.open("score.png"))
+if score.mode.startswith("I;16"):  # Pillow would cut 16 bits off at 255
+    score = Image.fromarray((np.asarray(score) >> 8).astype(np.uint8))
+score = score.convert("RGBA")
+PAGE
+question = {"type": "text", "text": "What is the key of this tune?"}
+messages = [{"role": "user", "content": [{"type": "image"}, question]}]
+text = processor.apply_chat_template(messages, add_generation_prompt=True)
+inputs = processor(images=page.convert("RGB"), text=text, return_tensors="pt")
 answer = model.generate(**inputs, max_new_tokens=64)[0, inputs["input_ids"].shape[1]:]
 print(processor.decode(answer, skip_special_tokens=True))
 ```
+
+The model was trained with the pages that these lines make: upright, transparent places white. A
+picture of floats or of 32-bit integers has to be made one of 8 bits first.
+
+The prompt begins with the beginning-of-sequence token, which the chat template writes and the
+tokenizer does not add: a prompt that is written by hand needs it too. Several questions at once
+(`padding=True`) are padded on the left and answered as one by one.
+"""
+SQUARE = """\
+side = max(score.size)  # by itself LLaVA's processor pads with grey, or cuts
+page = Image.new("RGBA", (side, side), "white")
+page.alpha_composite(score, ((side - score.width) // 2, (side - score.height) // 2))
+"""
+AS_IT_IS = """\
+page = Image.new("RGBA", score.size, "white")
+page.alpha_composite(score)
 """
 
 PARTS = """
@@ -54,8 +76,11 @@ ESSEN = "essenFolksong"
 MOST_PHASES = 9  # a chain of runs that is longer runs in a circle
 
 
-def write(folder: Path, config: NotaGPTConfig, step: int | None) -> str:
-    """README.md of the export of `folder`, a run's or a conversion's directory."""
+def write(folder: Path, config: NotaGPTConfig, step: int | None, image_mode: str = "pad") -> str:
+    """README.md of the export of `folder`, a run's or a conversion's directory.
+
+    image_mode: of `data.images`, as the model was trained.
+    """
     chain = _chain(folder)
     parts = [HEAD.format(name=chain[0][1].get("size", "converted") if chain else "converted")]
     parts += [] if not chain or chain[0][1].get("phase") else [PARTS]
@@ -64,7 +89,12 @@ def write(folder: Path, config: NotaGPTConfig, step: int | None) -> str:
     if chain:
         parts += ["\n## Training\n", *_phases(chain, step), "\n## Data\n", *_data(chain)]
         parts += ["\n## Evaluation\n", *_evaluation(folder)]
-    return "\n".join(parts) + "\n" + USE
+    return "\n".join(parts) + "\n" + use(image_mode)
+
+
+def use(image_mode: str = "pad") -> str:
+    """How the model is asked about a picture, in lines that run where the card lies."""
+    return USE.replace("PAGE\n", SQUARE if image_mode == "pad" else AS_IT_IS)
 
 
 def _chain(folder: Path) -> list[tuple[Path, dict[str, Any]]]:

@@ -27,7 +27,7 @@ import jax
 from transformers import PreTrainedTokenizerBase
 
 import nota_jax
-from conversion import fill, hf_config, names, tensors
+from conversion import fill, hf_config, kinds, names, tensors
 from nota_jax.checkpoint import slices
 from nota_jax.data.feed import tokenizer
 from nota_jax.data.feed.chat import image_token_id
@@ -67,9 +67,12 @@ def read(
     Raises:
       UserError: anything that does not fit, as one list where there are several.
     """
+    for folder in filter(None, (llava, clip, mistral)):
+        kinds.require_model(folder)
     if llava is not None and mistral is None:
         home = llava
         found = tensors.open_directory(llava)
+        kinds.require_llava(llava)
         layout = layout or names.recognise(found)
         if layout not in names.WHOLE:
             whole = ", ".join(names.WHOLE)

@@ -22,6 +22,7 @@ from huggingface_hub import split_state_dict_into_shards_factory
 from jax import ShapeDtypeStruct
 from safetensors import SafetensorError, safe_open
 
+from conversion import kinds
 from nota_jax.errors import UserError
 
 INDEX = "model.safetensors.index.json"
@@ -84,14 +85,18 @@ def open_directory(folder: str | Path) -> dict[str, Tensor]:
     """All tensors of a model's directory by name; only headers are read.
 
     Raises:
-      UserError: no such directory, no safetensors in it, pickled weights, a missing or truncated
-        shard, an index that disagrees with the shards; all problems of the shards together.
+      UserError: no such directory, something else in it than a model's safetensors, a missing or
+        truncated shard, an index that disagrees with the shards; all problems of the shards
+        together.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"there is no directory {folder}")
-    if (folder / INDEX).is_file():
-        return _open_indexed(folder)
+    kinds.require_model(folder)
+    found = _open_indexed(folder) if (folder / INDEX).is_file() else _open_single(folder)
+    kinds.require_whole(folder, found)
+    return found
+
+
+def _open_single(folder: Path) -> dict[str, Tensor]:
     files = sorted(folder.glob("*.safetensors"))
     if (folder / SINGLE).is_file():
         files = [folder / SINGLE]

@@ -20,14 +20,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tokenizers import Tokenizer, processors
 from transformers import PreTrainedTokenizerBase
 
-from conversion import card, fill, from_hf, hf_config, names, tensors
+from conversion import card, fill, from_hf, hf_config, hf_tokenizer, names, tensors
 from nota_jax.checkpoint import fingerprints, slices
 from nota_jax.data.feed import tokenizer
-from nota_jax.data.feed.chat import CHAT_TEMPLATE, IMAGE, image_token_id
-from nota_jax.data.feed.tokenizer import load_tokenizer, save_tokenizer
+from nota_jax.data.feed.chat import IMAGE, image_token_id
+from nota_jax.data.feed.tokenizer import load_tokenizer
 from nota_jax.errors import UserError, exit_status
 from nota_jax.files import new_folder, write_json
 from nota_jax.models.config import NotaGPTConfig
@@ -43,13 +42,18 @@ SHARD = 5 * 10**9
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's or a conversion's directory, opened; tokenizer: None where there is none."""
+    """A run's or a conversion's directory, opened.
+
+    tokenizer: None where there is none; image_mode, template: how it was shown pictures and
+    questions (`data.feed`'s `images` and `chat`).
+    """
 
     folder: Path
     stored: slices.Stored
     architecture: NotaGPTConfig
     tokenizer: PreTrainedTokenizerBase | None
     image_mode: str
+    template: str
 
 
 def open_run(folder: str | Path, step: int | None = None) -> Trained:
@@ -73,11 +77,11 @@ def open_run(folder: str | Path, step: int | None = None) -> Trained:
     shapes = param_shapes(config)
     problem = f"the parameters in {folder} are not those of the model that it describes"
     fingerprints.require_shapes(stored.forms, shapes, problem)
-    mode = "pad"
+    data: dict[str, Any] = {}
     if (folder / "config.json").is_file():
-        recorded = hf_config.read_json(folder / "config.json")
-        mode = recorded.get("data", {}).get("image_mode", mode)
-    return Trained(folder, stored, config, tok, mode)
+        data = hf_config.read_json(folder / "config.json").get("data", {})
+    mode, template = data.get("image_mode", "pad"), data.get("template", "mistral_instruct")
+    return Trained(folder, stored, config, tok, mode, template)
 
 
 def export(
@@ -119,7 +123,8 @@ def export(
         files = tensors.write(half, forms, produce, max_shard)
         run.stored.verify()
         _write_configs(half, run, widest.name)
-        (half / "README.md").write_text(card.write(run.folder, run.architecture, run.stored.step))
+        text = card.write(run.folder, run.architecture, run.stored.step, run.image_mode)
+        (half / "README.md").write_text(text)
     say(f"written: {out} ({len(forms)} tensors, {human_bytes(size)} in {len(files)} files)")
 
 
@@ -132,7 +137,7 @@ def _write_configs(out: Path, run: Trained, dtype: str) -> None:
     ids = {f"{name}_token_id": number for name, number in tokens.items()}
     write_json(out / "generation_config.json", {"do_sample": False, **ids})
     picture = image_processor(config.vision.image_size, run.image_mode)
-    if config.vision.patches == "inked":  # to which white is zero
+    if config.vision.patches == "inked":  # to which white is zero, and which is padded with white
         picture["image_mean"] = [1.0, 1.0, 1.0]
     write_json(out / "preprocessor_config.json", picture)
     # 5.x would nest the picture's settings here too; 4.x then fails, and 5.x reads both files.
@@ -148,42 +153,15 @@ def _write_configs(out: Path, run: Trained, dtype: str) -> None:
         },
     )
     if tok is not None:
-        save_tokenizer(tok, out)
-        _begin_with_bos(out / "tokenizer.json", tok)
-        # Where each generation of transformers looks for the template.
-        template = tok.chat_template or CHAT_TEMPLATE
-        (out / "chat_template.jinja").write_text(template)
-        write_json(out / "chat_template.json", {"chat_template": template})
-        settings = hf_config.read_json(out / "tokenizer_config.json")
-        settings |= {"chat_template": template, "processor_class": "LlavaProcessor"}
-        # 4.x would hand out token_type_ids as well, which `generate` refuses.
-        settings["model_input_names"] = ["input_ids", "attention_mask"]
-        write_json(out / "tokenizer_config.json", settings)
-
-
-def _begin_with_bos(path: Path, tok: PreTrainedTokenizerBase) -> None:
-    """Lets the exported tokenizer put BOS first by itself, as every prompt in training began.
-
-    Ours puts it there as an id (`data.chat`), and one that was made from a SentencePiece file
-    has no rule for it.
-    """
-    backend = Tokenizer.from_file(str(path))
-    if tok.bos_token_id is None or backend.encode("a").ids[:1] == [tok.bos_token_id]:
-        return
-    bos = tok.bos_token
-    rule = processors.TemplateProcessing(
-        single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, tok.bos_token_id)]
-    )
-    before = backend.post_processor
-    backend.post_processor = rule if before is None else processors.Sequence([before, rule])
-    backend.save(str(path))
+        hf_tokenizer.write(tok, out, run.template)
 
 
 def image_processor(size: int, mode: str) -> dict[str, Any]:
     """`preprocessor_config.json`: `data.images.load` and `normalize` in transformers' terms.
 
     LLaVA's processor pads with the mean colour and knows no other; ours pads with white.  For
-    square pictures, which is all that our datasets hold, that is the same.
+    square pictures, which is all that our datasets hold, that is the same, and others are laid on
+    a white square first, as the card says.
     """
     return {
         "processor_class": "LlavaProcessor",

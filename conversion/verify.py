@@ -12,7 +12,6 @@ Needs PyTorch: pip install 'nota_jax[convert]'.  Without --images two tunes are 
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from conversion import from_hf, tensors, to_hf
 from nota_jax.checkpoint import steps
@@ -95,7 +93,7 @@ def verify(
         raise UserError(f"{hf} is not the directory of a Hugging Face model")
     tok = run.tokenizer or load_tokenizer(hf)
     cases = _cases(run, tok, pictures, question)
-    good = _same_processor(transformers, hf, cases, run.image_mode, question, say)
+    good = _same_processor(transformers, hf, cases, tok, run.image_mode, question, say)
 
     # One model at a time: two of 7b do not fit into one host.
     theirs = _run_theirs(torch, transformers, hf, cases, run, new_tokens)
@@ -144,9 +142,19 @@ def _cases(run: to_hf.Trained, tok: Any, pictures: Sequence[Path], question: str
 
 
 def _same_processor(
-    transformers: Any, hf: Path, cases: Sequence[Case], image_mode: str, question: str, say: Say
+    transformers: Any,
+    hf: Path,
+    cases: Sequence[Case],
+    tok: Any,
+    image_mode: str,
+    question: str,
+    say: Say,
 ) -> bool:
-    """Pixels and prompt of the directory's own processor against ours, where it has one."""
+    """Pixels and prompt of the directory's own processor against ours, where it has one.
+
+    Pictures that are not square are prepared as the model card says; what becomes of them without
+    is said, and held against nobody.
+    """
     if not (hf / "preprocessor_config.json").is_file():
         say("no processor there: pixels and prompts not compared")
         return True
@@ -155,24 +163,44 @@ def _same_processor(
     except Exception as error:  # whatever transformers thinks of it; the model may still be fine
         say(f"its processor does not load ({str(error).splitlines()[0][:120]}): not compared")
         return True
-    written = chat.template(TEMPLATE)
-    text = written.before_image + chat.IMAGE + written.prompt(question)
+    text, ways = _prompt(processor, tok, question)
     good = True
+
+    def levels(case: Case, found: Any) -> float:
+        apart = np.abs(np.moveaxis(found["pixel_values"], 1, -1) - case.pixels)
+        return float((apart * np.asarray(IMAGE_STD)).max() * 255)
+
     for case in cases:
         if case.png is None:
             continue
-        page = Image.open(io.BytesIO(case.png)).convert("RGB")
-        if image_mode == "pad":  # in white, which transformers cannot be told to do
-            page = images.pad(page, images.WHITE)
-        found = processor(images=page, text=text, return_tensors="np")
-        pixels = np.moveaxis(found["pixel_values"], 1, -1)
-        apart = np.abs(pixels - case.pixels) * np.asarray(IMAGE_STD)
-        same = found["input_ids"].tolist() == case.tokens.tolist()
-        levels = float(apart.max() * 255)
-        prompt = "the same" if same else "DIFFERENT"
-        say(f"{case.name}: processor's pixels differ by {levels:.3f} of 1/255, prompt {prompt}")
-        good &= same and levels <= 1
+        page = images.decode(case.png, name=case.name).convert("RGB")
+        shown = images.pad(page, images.WHITE) if image_mode == "pad" else page
+        found = [processor(images=shown, text=text, return_tensors="np", **way) for way in ways]
+        same = all(prompt["input_ids"].tolist() == case.tokens.tolist() for prompt in found)
+        apart, prompt = levels(case, found[0]), "the same" if same else "DIFFERENT"
+        say(f"{case.name}: processor's pixels differ by {apart:.3f} of 1/255, prompt {prompt}")
+        good &= same and apart <= 1
+        straight = levels(case, processor(images=page, text=text, return_tensors="np"))
+        if straight > max(apart, 1):
+            say(
+                f"{case.name}: not square, and by {straight:.0f} of 1/255 another picture if it is "
+                "not laid on a white one first (the model card has the lines)"
+            )
     return good
+
+
+def _prompt(processor: Any, tok: Any, question: str) -> tuple[str, list[dict[str, Any]]]:
+    """The question with a picture in front, and the ways in which clients tokenise that.
+
+    Rendered by the directory's chat template where that is training's; another's is its own affair.
+    """
+    if getattr(processor, "chat_template", None) == chat.chat_template(tok, TEMPLATE):
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        message = [{"role": "user", "content": content}]
+        text = processor.apply_chat_template(message, add_generation_prompt=True)
+        return text, [{}, {"add_special_tokens": False}]
+    written = chat.template(TEMPLATE)
+    return written.before_image + chat.IMAGE + written.prompt(question), [{}]
 
 
 def _run_theirs(

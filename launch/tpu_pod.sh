@@ -2,7 +2,8 @@
 # One phase on a Cloud TPU slice, until it is done; run it on a machine with gcloud:
 #
 #     launch/tpu_pod.sh NAME ZONE v5litepod-16 --config=configs/phase2.py:7b \
-#         --config.data.dir=/shared/data/7b --config.run_dir=/shared/runs/7b/phase2
+#         --config.data.dir=/shared/data/7b --config.data.build.limit=0 \
+#         --config.run_dir=/shared/runs/7b/phase2
 #
 # It asks for the slice as a queued resource (spot), waits for it, puts this repository's HEAD on
 # all hosts, runs there the command in NOTA_MOUNT (which must mount what all hosts share, as

@@ -1,7 +1,19 @@
 """The error that is meant for the user's eyes, and what a command makes of it."""
 
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
 import sys
 from collections.abc import Callable
+
+# What no second try mends: the launchers end at status 2 and start again at 1.
+LASTING = (
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
+    errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP,
+    errno.EFBIG, errno.ENOTEMPTY,
+)  # fmt: skip
 
 
 class UserError(Exception):
@@ -15,13 +27,49 @@ class UserError(Exception):
 def exit_status(command: Callable[[], int | None], *, interrupted: str = "nothing was kept") -> int:
     """Runs a command: its own status (None is 0), 2 for a mistake, 130 for an interruption.
 
+    A file that cannot be read or written is a sentence too: 2 where it will stay so (no such
+    folder, no permission, a full disk), 1 where a second try may go well (a network's file system).
+
     interrupted: what an interruption means for the user's work.
     """
+    lines_at_once()
     try:
         return command() or 0
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _end(2, f"error: {error}")
     except KeyboardInterrupt:
-        print(f"\ninterrupted: {interrupted}", file=sys.stderr)
-        return 130
+        return _end(130, f"interrupted: {interrupted}")
+    except BrokenPipeError:  # whoever read our lines has gone, as `head` does
+        with contextlib.suppress(OSError):  # nor will the interpreter's last flush find anyone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno is None:  # not of the system: some library's own, with its traceback
+            raise
+        return _end(2 if error.errno in LASTING else 1, f"error: {of_system(error)}")
+
+
+def of_system(error: OSError) -> str:
+    """What the system says, and of which files."""
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    where = " → ".join(names) or "a file of the run"
+    return f"{where}: {error.strerror or type(error).__name__} (said by the operating system)"
+
+
+def lines_at_once() -> None:
+    """Every line reaches its reader when it is printed, in a file too."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
+
+
+def _end(status: int, text: str) -> int:
+    """The last line, behind all others and on a line of its own."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    # A bar that is still drawn ends without a line's end; closing it writes one.
+    bars = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
+    for bar in list(getattr(bars, "_instances", ())):
+        bar.close()
+    print(text, file=sys.stderr, flush=True)
+    return status

@@ -1,13 +1,20 @@
-"""Writing files that are there whole or not at all, on disks that have an end."""
+"""Writing files that are there whole or not at all, by one process at a time, on disks that have an
+end.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +27,22 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
     neither does one that comes after a power cut.
 
     Raises:
-      UserError: the disk is full; what stood at `path` before still does.
+      UserError: the disk is full or read-only; what stood at `path` before still does.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     data = content.encode() if isinstance(content, str) else content
-    try:
-        with full_disk_is_an_error(path):
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
             with unfinished.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())  # or the new name could reach the disk before the content
             unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        finally:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
@@ -90,6 +98,26 @@ def full_disk_is_an_error(path: str | Path) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turns whatever keeps something from being written at `path` into a `UserError`.
+
+    A full disk, one that is read-only, a folder of somebody else's, a file where a folder belongs.
+    """
+    try:
+        with full_disk_is_an_error(path):
+            yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; make it writable, or choose another folder"
+        ) from error
+
+
+_UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+
+
 def require_room(
     path: str | Path,
     needed: int,
@@ -117,3 +145,172 @@ def free_bytes(path: str | Path) -> int:
 
 def free_text(path: str | Path) -> str:
     return human_bytes(free_bytes(path))
+
+
+# ---- one process at a time
+
+
+BEAT, SILENT = 15.0, 90.0  # seconds between signs of life, and without any until it is dead
+
+
+@contextlib.contextmanager
+def locked(
+    folder: str | Path,
+    doing: str,
+    *,
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    beat: float = BEAT,
+    silent: float = SILENT,
+) -> Iterator[None]:
+    """Within, no other process may work in `folder`: `folder/lock` says who does.
+
+    The lock of a killed process counts for nothing.  On its own machine the system takes it away
+    (`flock`); from another machine, where that cannot be seen on every file system, the lock's time
+    stamp is watched, which its owner renews every `beat` seconds: it is dead when it has shown
+    nothing for `silent` seconds.  No two clocks are compared but the file system's own.
+
+    Args:
+      doing: "trains", "builds a dataset".
+      say: hears that a lock was left behind, and of waiting.
+
+    Raises:
+      UserError: another process is at it, by host and number; or nothing can be written there.
+    """
+    path = Path(folder) / "lock"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = _taken(path, say, silent)
+        ours = json.dumps({"host": _host(), "process": os.getpid(), "does": doing,
+                           "since": time.strftime("%Y-%m-%d %H:%M:%S")}) + "\n"  # fmt: skip
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, ours.encode(), 0)
+        except BaseException:
+            os.close(file)
+            raise
+    ended = threading.Event()
+
+    def beating() -> None:
+        while not ended.wait(beat):
+            with contextlib.suppress(OSError):
+                os.utime(file)
+
+    thread = threading.Thread(target=beating, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        # Not one that somebody took for dead (this process was stopped, say) and made his own.
+        with contextlib.suppress(OSError):
+            if _same(file, path) and os.pread(file, 4096, 0) == ours.encode():
+                path.unlink()
+        os.close(file)
+
+
+def _taken(path: Path, say: Callable[[str], None], silent: float) -> int:
+    """The lock file, open and ours to write; raises UserError where a living process has it."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            alone = _flock(file)
+            owner = _owner(file)
+            if alone and not _same(file, path):  # it was released under our hands
+                os.close(file)
+                continue
+            name = f"process {owner.get('process', 'unknown')} on {owner.get('host', 'this host')}"
+            if alone is False:
+                raise UserError(_in_use(path, name, owner))
+            if not owner:
+                return file
+            here = owner.get("host") == _host()
+            if here and alone is None and _runs(owner.get("process")):
+                raise UserError(_in_use(path, name, owner))
+            if not here and _beats(path, name, say, silent):
+                raise UserError(_in_use(path, name, owner))
+            say(f"{path} was left behind by {name}, which is gone: taken over")
+            return file
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.close(file)
+            raise
+
+
+def _in_use(path: Path, name: str, owner: Mapping[str, Any]) -> str:
+    since = f" since {owner['since']}" if "since" in owner else ""
+    return (
+        f"another process is at work in {path.parent}: {name} {owner.get('does', 'works')} there"
+        f"{since}. Wait for it to end, or choose another folder"
+    )
+
+
+def _flock(file: int) -> bool | None:
+    """Whether this process alone has it; None where the file system knows no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        return None
+    return True
+
+
+def _owner(file: int) -> dict[str, Any]:
+    """What a lock says of its owner; {} where it says nothing."""
+    with contextlib.suppress(ValueError):
+        found = json.loads(os.pread(file, 4096, 0))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _same(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _host() -> str:
+    return socket.gethostname()
+
+
+def _runs(process: Any) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except PermissionError:
+        return True
+    except (OSError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _now(folder: Path) -> int:
+    """The time of a file system, by which its time stamps go, in nanoseconds."""
+    probe = folder / f"lock.{os.getpid()}.tmp"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime_ns
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _beats(path: Path, name: str, say: Callable[[str], None], silent: float) -> bool:
+    """Whether the owner of a lock on another machine shows that it lives, watched for a while."""
+
+    def sign() -> int:
+        file = os.open(path, os.O_RDONLY)  # opened anew: network file systems remember old times
+        try:
+            return os.fstat(file).st_mtime_ns
+        finally:
+            os.close(file)
+
+    before, until = sign(), time.monotonic() + silent
+    if _now(path.parent) - before > 2 * silent * 1e9:
+        return False
+    say(f"{path} names {name}: waiting up to {silent:.0f} s for a sign that it lives")
+    while time.monotonic() < until:
+        time.sleep(min(1.0, silent / 10))
+        if sign() != before:
+            return True
+    return False

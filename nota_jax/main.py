@@ -22,9 +22,9 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from nota_jax import history, typed, values
 from nota_jax.environment import quiet
 from nota_jax.errors import UserError, exit_status
-from nota_jax.params import flatten
 
 MODES = ("train", "evaluate", "plan")
 
@@ -37,8 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__doc__.strip())
         return 0
     return exit_status(
-        lambda: 130 if run_mode(*parse(argv)) else 0, interrupted="the same command continues"
+        lambda: 130 if _command(argv) else 0, interrupted="the same command continues"
     )
+
+
+def _command(argv: Sequence[str]) -> bool:
+    """What a command line asks for, done; True where it was stopped on request."""
+    config, mode, plan_flags = parse(argv)
+    if mode != "plan":  # which reads none of them
+        begun = history.latest_step(config.run_dir) > 0
+        changed = typed.changed(config, _without_overrides(argv))
+        typed.require_places(config, typed.named(argv), changed, begun)
+    return run_mode(config, mode, plan_flags)
 
 
 def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bool:
@@ -51,7 +61,7 @@ def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bo
         verdict.run(config, verdict.Settings(plan_flags["target"], plan_flags["fit"], out))
         return False
 
-    from nota_jax import run
+    from nota_jax import ready, run
     from nota_jax.parallel import processes
 
     params = interrupted = None
@@ -60,6 +70,7 @@ def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bo
         if cluster:
             say(cluster)
         prepared = run.prepare(config, say)
+        ready.require_split(config)
         if mode == "train":
             outcome = run.train(prepared, say)
             params, interrupted = outcome.state.params, outcome.interrupted
@@ -77,20 +88,19 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
     """The configuration, the mode and the plan's flags that a command line asks for.
 
     Raises:
-      UserError: no or an unknown configuration, flag or key; with the nearest valid name.
+      UserError: no or an unknown configuration, flag or key, with the nearest valid name; or
+        values that cannot be run, all of them.
     """
-    values = flags.FlagValues()
-    config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=list(argv))
-    mode = flags.DEFINE_enum("mode", "train", MODES, "train ends with an evaluation", values)
+    given = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", flag_values=given, sys_argv=list(argv))
+    mode = flags.DEFINE_enum("mode", "train", MODES, "train ends with an evaluation", given)
     plan_flags = {
-        "target": flags.DEFINE_string(
-            "target", "", "of --mode=plan: a100-80gb:8, v5e:16 …", values
-        ),
-        "fit": flags.DEFINE_bool("fit", False, "search rows a device and remat", values),
-        "out": flags.DEFINE_string("out", "", "folder of the plan; RUN_DIR/plan", values),
+        "target": flags.DEFINE_string("target", "", "of --mode=plan: a100-80gb:8, v5e:16 …", given),
+        "fit": flags.DEFINE_bool("fit", False, "search rows a device and remat", given),
+        "out": flags.DEFINE_string("out", "", "folder of the plan; RUN_DIR/plan", given),
     }
     try:
-        rest = values(list(argv))
+        rest = given(list(argv))
         if config.value is not None:
             _ = config.value.size  # a file that cannot be loaded answers only when it is asked
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
@@ -104,8 +114,13 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
     if mode.value == "plan" and not chosen["target"]:
         raise UserError("--mode=plan needs a --target, as in --target=a100-80gb:8 or v5e:16")
     if mode.value != "plan" and any(chosen.values()):
-        given = ", ".join(f"--{name}" for name, value in chosen.items() if value)
-        raise UserError(f"{given} belongs to --mode=plan")
+        named = ", ".join(f"--{name}" for name, value in chosen.items() if value)
+        raise UserError(f"{named} belongs to --mode=plan")
+    if mode.value == "evaluate" and not config.value.eval.split:
+        raise UserError("--mode=evaluate needs pages to ask: --config.eval.split=test")
+    changed = typed.changed(config.value, _without_overrides(argv))
+    typed.require_chosen_by_argument(argv, changed & typed.named(argv))
+    values.check(config.value)
     return config.value, mode.value, chosen
 
 
@@ -120,21 +135,22 @@ def _explain(argv: Sequence[str], error: Exception) -> str:
     config = _without_overrides(argv)
     for argument in argv[1:]:
         if config is not None and (match := re.match(r"--config\.([^=]+)", argument)):
-            keys = {
-                key
-                for path in flatten(config.to_dict(), sep=".")
-                for key in (path, path.rsplit(".", 1)[0])
-            }
-            if match[1] not in keys:
-                last = match[1].rsplit(".", 1)[-1]
-                near = difflib.get_close_matches(match[1], sorted(keys), n=2, cutoff=0.6)
-                near = [k for k in sorted(keys) if k.rsplit(".", 1)[-1] == last] or near
-                hint = "did you mean " + " or ".join(near)
-                if not near:
-                    hint = "it has " + ", ".join(config)
-                return f"the configuration has no key {match[1]!r}: {hint}"
+            if match[1] not in (keys := _keys(config)):
+                return typed.explain(match[1], keys)
+        # A field without its `config.`, as --lr=1.
+        if config is not None and (match := re.match(r"--(?!config\b)([^=]+)", argument)):
+            if f"'{match[1]}'" in str(error):
+                keys = _keys(config)
+                hint = f"write --config.{match[1]}=" if match[1] in keys else ""
+                return f"--{match[1]} is no flag: " + (hint or typed.explain(match[1], keys))
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[-1].removeprefix("ValueError: ")
+
+
+def _keys(config: ConfigDict) -> list[str]:
+    """Every key of a configuration, groups too."""
+    found = values.flat(config)
+    return sorted({key for path in found for key in (path, path.rsplit(".", 1)[0])})
 
 
 def _without_overrides(argv: Sequence[str]) -> ConfigDict | None:

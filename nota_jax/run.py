@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import time
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,24 +24,20 @@ from ml_collections import ConfigDict
 from transformers import PreTrainedTokenizerFast
 
 from conversion import from_hf, hf_config, tensors
+from nota_jax import history, ready, values
 from nota_jax.checkpoint import steps
-from nota_jax.data.build import dataset
-from nota_jax.data.build.pages import Settings
 from nota_jax.data.feed import pipeline, tokenizer
 from nota_jax.data.feed.chat import image_token_id
-from nota_jax.data.store import reader
 from nota_jax.errors import UserError
 from nota_jax.evaluation import predict, report
 from nota_jax.evaluation.metrics import Prediction
-from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.notagpt import NotaGPT, param_shapes
-from nota_jax.parallel import memory, processes
+from nota_jax.parallel import processes
 from nota_jax.parallel.mesh import batch_ways, layout, make_mesh, param_shardings, row_share
 from nota_jax.params import (
     AIDS,
     Tree,
     flatten,
-    optax_mask,
     resolve,
     trained_parts,
     unflatten,
@@ -54,12 +49,11 @@ from nota_jax.training.program import (
     model_config,
     pipeline_config,
     train_config,
-    with_aids,
 )
 
 Say = Callable[[str], None]
 
-TRAINING_SPLIT = "train"
+EMBEDDING = "language_model/model/embed_tokens/embedding"
 
 
 @dataclass(frozen=True)
@@ -80,108 +74,43 @@ def prepare(config: ConfigDict, say: Say = print) -> Run:
     """Everything before the first allocation on a device; builds dataset and tokenizer if missing.
 
     Raises:
-      UserError: above all where the host is certainly too small, before anything is built.
+      UserError: values or folders that cannot be, or a host that is certainly too small; before
+        anything is built.
     """
+    values.check(config)
+    ready.check_folders(config)
+    objectives.from_config(config)
     kinds = {d.device_kind for d in jax.devices()}
     say(f"{len(jax.devices())} × {', '.join(kinds)}; run directory {config.run_dir}")
+    for line in values.notes(config):
+        say(line)
+    if state := begun(config):
+        history.require_same_model(config.run_dir, state, config)
     if config.model.text.vocab_size:
-        check_memory(config, model_config(config, 0, config.model.text.vocab_size))
-    check_agreement(config)
-    processes.main_first(lambda: prepare_dataset(config, say))
-    tok = processes.main_first(lambda: prepare_tokenizer(config, say))
+        ready.check_memory(config, model_config(config, 0, config.model.text.vocab_size))
+    ready.require_tokenizer(config)
+    ready.check_agreement(config)
+    processes.main_first(lambda: ready.prepare_dataset(config, say))
+    tok = processes.main_first(lambda: ready.prepare_tokenizer(config, say))
     vocab = tokenizer.vocabulary_size(len(tok), config.model.text.vocab_size)
     architecture = model_config(config, image_token_id(tok), vocab)
-    check_memory(config, architecture)
+    ready.check_memory(config, architecture)
     return Run(config, NotaGPT(architecture), tok, param_shapes(architecture))
 
 
-def check_memory(config: ConfigDict, architecture: NotaGPTConfig) -> None:
-    shapes = known_shapes(config, architecture)
-    frozen_bytes = 4 if jax.default_backend() == "cpu" else 2
-    needed = memory.need(shapes, optax_mask(config.trainable, shapes), frozen_bytes)
-    mesh = make_mesh(**config.mesh)
-    ways = mesh.shape["fsdp"] * mesh.shape["tensor"]
-    memory.require(needed, ways, f"phase {config.phase} at size {config.size}")
-
-
-def check_agreement(config: ConfigDict) -> None:
-    """Many processes must have one configuration, and one run directory on one file system.
-
-    Raises:
-      UserError: naming the first field that differs, or the directory that is not shared.
-    """
-    if jax.process_count() == 1:
-        return
-    ours = flatten(as_json(config), sep=".")
-    theirs = processes.share(lambda: ours)
-    differing = [key for key in sorted(ours | theirs) if ours.get(key) != theirs.get(key)]
-    if processes.any_of(bool(differing)):
-        where = [f"config.{key} is {ours.get(key)} here and {theirs.get(key)} in process 0"
-                 for key in differing[:1]]  # fmt: skip
-        raise UserError(
-            f"{where[0] if where else 'another process has another configuration'}: start all "
-            "processes with the same command"
-        )
-    folder = Path(config.run_dir)
-    if processes.is_main():
-        folder.mkdir(parents=True, exist_ok=True)
-    mark = folder / processes.share(lambda: f"shared-{secrets.token_hex(4)}")
-    if processes.is_main():
-        mark.touch()
-    processes.barrier("run directory")
-    deadline = time.monotonic() + 15  # network file systems show a new file late,
-    while not (seen := folder.is_dir() and mark.name in os.listdir(folder)):  # sooner in a listing
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.2)
-    missing = processes.any_of(not seen)
-    if processes.is_main():
-        mark.unlink()
-    if missing:
-        raise UserError(
-            f"the run directory {folder.absolute()} that process 0 made is not to be seen by all "
-            "processes: put config.run_dir and config.data.dir on a file system that all hosts "
-            "share"
-        )
-
-
-def prepare_dataset(config: ConfigDict, say: Say) -> None:
-    """Builds the dataset where `data.dir` is not there."""
-    folder, b = Path(config.data.dir), config.data.build
-    if reader.holds_dataset(folder):
-        return
-    say(f"building the dataset {folder} (once; `python -m nota_jax.data.build` says more)")
-    settings = Settings(
-        variants=b.variants,
-        seed=b.seed,
-        size=config.model.vision.image_size,
-        look_share=b.look_share,
-    )
-    dataset.build(folder, b.corpora or None, b.limit or None, settings, b.workers or None)
-    say(f"built {folder}: see build_report.md and contact_sheet.png there")
-
-
-def prepare_tokenizer(config: ConfigDict, say: Say) -> PreTrainedTokenizerFast:
-    """The run's own tokenizer, else the configured one, the previous phase's, that of the weights
-    to start from, or a new BPE."""
-    if tokenizer.find(config.run_dir):
-        return tokenizer.load_tokenizer(config.run_dir)
-    own = Path(config.run_dir) / "tokenizer"
-    if home := config.tokenizer or tokenizer.find(config.previous, config.init_from):
-        tok = tokenizer.load_tokenizer(home)
-        tokenizer.save_tokenizer(tok, own)
-        return tok
-    splits = [s for s in reader.split_sizes(config.data.dir) if s.endswith(TRAINING_SPLIT)]
-    say(f"training a byte-level BPE of {config.vocab_size} entries on {', '.join(splits)}")
-    texts = reader.texts(config.data.dir, splits)
-    return tokenizer.train_bpe(texts, config.vocab_size, own, config.chunks)
+def begun(config: ConfigDict) -> history.State | None:
+    """What the run in `run_dir` was trained with last; None where it has nothing to go on from."""
+    return history.read(config.run_dir) if history.latest_step(config.run_dir) else None
 
 
 def starting_weights(run: Run, say: Say) -> loop.Load:
-    """Where a new run's parameters come from; loaded when called."""
+    """Where a new run's parameters come from; loaded when called.
+
+    Raises:
+      UserError: the previous phase cannot be read, or has another tokenizer or model.
+    """
     config = run.config
-    if config.previous and Path(config.previous, "config.json").exists():
-        say(f"weights: from phase {config.phase - 1}, {config.previous}")
+    if config.previous and previous_state(run, say):
         return lambda to: {
             **steps.load_params(config.previous, run.shapes, shardings=to),
             **known_aids(run),
@@ -193,16 +122,37 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
     missing = f" ({config.previous} has no run)" if config.previous else ""
     say(f"weights: random, seed {config.seed}{missing}")
     trains = trained_parts(
-        resolve(config.trainable, known_shapes(config, run.model.config), table="trainable")
+        resolve(config.trainable, ready.known_shapes(config, run.model.config), table="trainable")
     )
     if frozen := [part for part, on in trains.items() if not on]:
         say(f"         of which {' and '.join(frozen)} stay so: config.trainable freezes them")
     return partial(fresh_params, run.model.config, config.seed)
 
 
-def known_shapes(config: ConfigDict, architecture: NotaGPTConfig) -> Tree:
-    """Of the model and of what its objective adds."""
-    return with_aids(objectives.from_config(config), architecture, param_shapes(architecture))
+def previous_state(run: Run, say: Say) -> history.State | None:
+    """What the previous phase was trained with, said with how far it came; None: it never began.
+
+    Raises:
+      UserError: something lies there that is not a run with a checkpoint, or not of this model.
+    """
+    config, folder = run.config, Path(run.config.previous)
+    if not (folder.is_dir() and os.listdir(folder)):
+        return None
+    state, step = history.read(folder), history.latest_step(folder)
+    if state is None or not step:
+        lacks = "no checkpoint" if state is not None else "no config.json of a run"
+        raise UserError(
+            f"config.previous is {folder}, which is there but has {lacks}: train that phase first, "
+            "start from weights with --config.init_from=DIR, or from random ones with "
+            "--config.previous="
+        )
+    history.require_same_model(folder, state, config)
+    ready.require_same_tokenizer(run.tokenizer, folder, "previous")
+    far = ""
+    if 0 < step < state.total_steps:
+        far = f", step {step} of {state.total_steps}: not finished"
+    say(f"weights: from phase {config.phase - 1}, {config.previous}{far}")
+    return state
 
 
 def known_aids(run: Run) -> Tree:
@@ -220,6 +170,8 @@ def parts_weights(run: Run, say: Say) -> loop.Load:
       UserError: a run that is not there, or has no such part of this model's shape.
     """
     for expression, folder in run.config.parts:
+        if re.fullmatch(expression, EMBEDDING):
+            ready.require_same_tokenizer(run.tokenizer, folder, "parts")
         say(f"weights: {expression} from {folder}")
 
     def load(to: Mapping[str, NamedSharding]) -> Tree:
@@ -245,6 +197,7 @@ def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
             f"config.init_from is {folder}, which is not there: give a Hugging Face directory or "
             "one that conversion.from_hf wrote, or --config.init_from= for random weights"
         )
+    ready.require_same_tokenizer(run.tokenizer, folder, "init_from")
     if (folder / "base").exists():
         say(f"weights: from the checkpoint {folder}")
         wanted = run.model.config
@@ -261,18 +214,29 @@ def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
 
 
 def train(run: Run, say: Say = print) -> loop.Outcome:
-    """Trains to the end, or goes on from the run directory's newest checkpoint."""
+    """Trains to the end, or goes on from the run directory's newest checkpoint.
+
+    Raises:
+      UserError: what it goes on from was begun with other values (`history`); and as `loop.train`.
+    """
     config, architecture = run.config, run.model.config
     mesh = make_mesh(**config.mesh)
     if mesh.size > 1:
         say(layout(mesh))
     share, n_shares = row_share(mesh)
     d = config.data
+    marks = {
+        "tokenizer": history.of_tokenizer(run.tokenizer),
+        "dataset": history.of_dataset(d.dir, training_splits(config)),
+    }
+    state = begun(config)
+    changed = history.require_continuable(config.run_dir, state, config, marks) if state else {}
+    load = None if state else starting_weights(run, say)  # a run that goes on has its own
     image_tokens = architecture.num_image_tokens if d.pictures else 0
     make = partial(
         pipeline.Pipeline,
         d.dir,
-        [f"{task}_{TRAINING_SPLIT}" for task in d.tasks],
+        training_splits(config),
         run.tokenizer,
         pipeline_config(config, image_tokens, batch_ways(mesh) * d.accumulation),
         process_index=share,
@@ -283,16 +247,46 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
     )
     batches = processes.main_first(make)  # the others find the row plan
     say("data: " + ", ".join(f"{k} {v}" for k, v in batches.report().items()))
+    total = config.steps or batches.total_steps or 0
+    for line in history.told(state, changed, total, history.latest_step(config.run_dir)):
+        say(line)
+
+    def begin(to: Mapping[str, NamedSharding]) -> Tree:
+        """Called by the loop when it has the run directory to itself and finds nothing there."""
+        if processes.is_main():
+            history.write(config.run_dir, total, config, marks)
+        return (load or starting_weights(run, say))(to)
+
+    def go_on() -> None:
+        if state and processes.is_main():
+            history.add(config.run_dir, state, changed, total, config, marks)
+
     return loop.train(
-        train_config(config, config.steps or batches.total_steps or 0, as_json(config)),
+        train_config(config, total, as_json(config)),
         run.model,
         run.shapes,
-        lambda to: starting_weights(run, say)(to),  # a run that goes on has its own
-        batches,
+        begin,
+        _Noted(batches, go_on),
         mesh,
         run.directory,
         say=say,
     )
+
+
+@dataclass(frozen=True)
+class _Noted:
+    """Batches that note something when the loop begins with them: then it holds the run's lock."""
+
+    batches: pipeline.Pipeline
+    note: Callable[[], None]
+
+    def __iter__(self) -> Any:
+        self.note()
+        return iter(self.batches)
+
+
+def training_splits(config: ConfigDict) -> list[str]:
+    return [f"{task}_{ready.TRAINING_SPLIT}" for task in config.data.tasks]
 
 
 def weights(run: Run, say: Say = print) -> Tree:
@@ -329,7 +323,7 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
         seed=config.seed,
         grammar=config.eval.grammar,
     )
-    out = run.directory / f"evaluation_{config.eval.split}"
+    out = predict.folder(run.directory / f"evaluation_{config.eval.split}", settings)
     predictions = predict.predict(run.model, params, run.tokenizer, settings, out, say, mesh)
     scores = {}
     if processes.is_main():
@@ -347,8 +341,8 @@ def write_scores(
 ) -> dict[str, Any]:
     """Scores with the majority's beside them, on paper and on the terminal."""
     config = run.config
-    training = [f"{task}_{TRAINING_SPLIT}" for task in config.data.tasks]
-    scores = report.scores(predictions, report.training_answers(config.data.dir, training))
+    answers = report.training_answers(config.data.dir, training_splits(config))
+    scores = report.scores(predictions, answers)
     report.write(out, scores, settings)
     say(report.table(scores))
     say(f"predictions and scores: {out}")

@@ -23,6 +23,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+def rough_time(seconds: float) -> str:
+    """What an estimate is worth: 200 → "3 minutes", 9000 → "2.5 hours"."""
+    minutes = max(1, round(seconds / 60))
+    if minutes < 100:
+        return f"{minutes} minute{'s' * (minutes > 1)}"
+    return f"{seconds / 3600:.1f} hours"
+
+
 def percent(share: float | None) -> str:
     """0.345 → "34.5 %"; None, where there was nothing to measure, → "–"."""
     return "–" if share is None else f"{100 * share:.1f} %"

@@ -37,6 +37,17 @@ def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):
         raise PermissionError("no")
 
 
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOTDIR])
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch, code):
+    def refuse(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.os, "fsync", refuse)
+    with pytest.raises(UserError, match=r"cannot write .*a\.txt: .*; make it writable, or choose"):
+        files.write_atomic(tmp_path / "a.txt", "new")
+    assert not list(tmp_path.iterdir())
+
+
 def test_room_is_asked_for_before_anything_is_written(tmp_path):
     files.require_room(tmp_path / "not" / "there", 1, "the checkpoint")
     with pytest.raises(UserError, match=r"the checkpoint needs 1000000\.0 TB at .*, .* are free"):

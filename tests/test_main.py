@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import common, phase1, phase2, phase3
-from nota_jax import main, run
+from nota_jax import main, ready, run
 from nota_jax.errors import UserError
 
 
@@ -110,6 +110,7 @@ def test_the_optimizer_is_let_go_before_the_evaluation(monkeypatch):
     del moments, state
     seen = []
     monkeypatch.setattr(run, "prepare", lambda config, say: None)
+    monkeypatch.setattr(ready, "require_split", lambda config: None)
     monkeypatch.setattr(run, "train", lambda prepared, say: outcomes.pop())
     monkeypatch.setattr(
         run, "evaluate_run", lambda prepared, params, say: seen.append((params, alive()))

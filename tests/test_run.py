@@ -1,11 +1,12 @@
 """The whole road on real tunes at a size of seconds: build, three phases, evaluation."""
 
 import json
+import shutil
 
 import pytest
 
 from configs import phase1, phase2, phase3
-from nota_jax import run
+from nota_jax import history, run
 from nota_jax.data.build.pages import Settings
 from nota_jax.errors import UserError
 
@@ -95,12 +96,12 @@ def test_an_evaluation_that_was_killed_keeps_its_whole_answers(folder):
     assert path.read_text() == whole
 
 
-def test_a_run_of_another_size_is_refused_by_the_parameter_that_differs(folder):
+def test_a_run_of_another_size_is_refused_by_the_key_that_differs(folder):
     config = configured(phase3, folder)
     config.run_dir = str(folder / "wider")
     config.model.text.hidden_size = 32
     prepared = run.prepare(config, lambda _: None)
-    with pytest.raises(UserError, match="has shape .*, expected is"):
+    with pytest.raises(UserError, match="config.model.text.hidden_size was 16 and is 32"):
         run.train(prepared, lambda _: None)
 
 
@@ -109,6 +110,70 @@ def test_the_papers_size_is_refused_before_anything_is_built(tmp_path, monkeypat
     with pytest.raises(UserError, match=r"needs at least .* GiB .* this host has"):
         run.prepare(phase2.get_config("7b"), lambda _: None)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_recipe_that_changes_on_the_way_is_said_and_kept_with_its_step(folder):
+    shutil.copytree(folder / "phase1", folder / "longer")
+    config, said = configured(phase1, folder), []
+    config.run_dir, config.steps, config.optim.learning_rate = str(folder / "longer"), 4, 5e-4
+    outcome = run.train(run.prepare(config, said.append), said.append)
+    assert outcome.step == 4
+    assert "changed behind step 3: config.optim.learning_rate was 0.001, is 0.0005" in said
+    first, second = map(json.loads, (folder / "longer" / history.FILE).read_text().splitlines())
+    assert first["step"] == 0 and first["total_steps"] == 3 and set(first["marks"]) == {
+        "tokenizer", "dataset",
+    }  # fmt: skip
+    assert second["step"] == 3 and second["changed"]["optim.learning_rate"] == [1e-3, 5e-4]
+
+
+def test_what_gives_the_parameters_their_meaning_cannot_change_on_the_way(folder):
+    config = configured(phase1, folder)
+    config.model.text.rope_theta, config.steps = 1e4, 9
+    with pytest.raises(UserError, match="config.model.text.rope_theta was 1000000.0 and is 10000"):
+        run.prepare(config, lambda _: None)
+    config = configured(phase1, folder)
+    config.steps, config.data.batch_size = 9, 12
+    prepared = run.prepare(config, lambda _: None)
+    with pytest.raises(UserError, match="config.data.batch_size was 6 and is 12"):
+        run.train(prepared, lambda _: None)
+
+
+@pytest.fixture
+def next_phase(folder):
+    """(phase 3 behind a copy of phase 2, that copy's folder, what was said)."""
+    copy = folder / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder / "phase2", copy)
+    config = configured(phase3, folder)
+    config.previous, config.run_dir = str(copy), str(folder / "behind")
+    return run.prepare(config, lambda _: None), copy, []
+
+
+def test_a_previous_phase_that_was_cut_short_is_said(next_phase):
+    prepared, copy, said = next_phase
+    first = json.loads((copy / history.FILE).read_text().splitlines()[0]) | {"total_steps": 200}
+    (copy / history.FILE).write_text(json.dumps(first) + "\n")
+    run.starting_weights(prepared, said.append)
+    assert said == [f"weights: from phase 2, {copy}, step 3 of 200: not finished"]
+
+
+def test_a_previous_phase_that_cannot_be_read_is_a_sentence_and_not_random_weights(next_phase):
+    prepared, copy, said = next_phase
+    (copy / history.FILE).unlink()
+    (copy / "config.json").write_text("{")
+    with pytest.raises(UserError, match="config.json is no configuration of a run, or is damaged"):
+        run.starting_weights(prepared, said.append)
+    (copy / "config.json").unlink()
+    with pytest.raises(UserError, match="is there but has no config.json of a run"):
+        run.starting_weights(prepared, said.append)
+    shutil.copy(copy.parent / "phase2/config.json", copy)
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(UserError, match="is there but has no checkpoint"):
+        run.starting_weights(prepared, said.append)
+    assert said == []
+    shutil.rmtree(copy)
+    run.starting_weights(prepared, said.append)
+    assert f"weights: random, seed 0 ({copy} has no run)" in said
 
 
 def test_settings_of_the_build_reach_it(folder):

@@ -7,6 +7,7 @@ also what a conversion writes: a directory with a base and no checkpoint is a pl
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import math
 import shutil
@@ -20,17 +21,18 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from nota_jax import files
+from nota_jax.checkpoint.damage import Damaged, opened, reading, require_sums, sealed
 from nota_jax.checkpoint.fingerprints import (
     Fingerprint,
     as_shapes,
     fingerprint,
-    require_same,
     require_shapes,
 )
 from nota_jax.errors import UserError
 from nota_jax.params import Tree, flatten, n_bytes, unflatten
 
-INTACT = "What was saved before is intact; make room and run the same command to continue"
+KEPT = "What was saved before stays as it was; make room"
+CONTINUE = "and run the same command to continue"
 
 CHUNK_BYTES = 2**26  # of a large parameter on disk
 
@@ -70,10 +72,9 @@ def load_base(
     require_shapes(as_shapes(marks), shapes, f"{directory} does not fit what is frozen")
     if not marks:
         return {}, marks
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
-        items = ocp.args.Composite(params=ocp.args.StandardRestore(template(marks, shardings)))
-        params = reader.restore(directory, args=items)["params"]
-    require_same(fingerprint(params), marks, f"{directory} is damaged")
+    with _mendable(run_dir):
+        params = read(directory, params=template(marks, shardings))["params"]
+        require_sums(fingerprint(params), marks, directory)
     return params, marks
 
 
@@ -88,9 +89,22 @@ def read_marks(run_dir: str | Path) -> Fingerprint:
         raise UserError(
             f"{run_dir} has no base/: it is not the directory of a run, or its start was cut off"
         )
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
-        items = ocp.args.Composite(about=ocp.args.JsonRestore())
-        return reader.restore(directory, args=items)["about"]["base"]
+    with _mendable(run_dir):
+        about = read_about(directory)
+        if not isinstance(about.get("base"), dict):
+            raise Damaged(f"{directory} is damaged: about/ says nothing of its parameters")
+        return about["base"]
+
+
+@contextlib.contextmanager
+def _mendable(run_dir: str | Path) -> Iterator[None]:
+    """Says beside the damage of a base what there is to be done: it has no earlier version."""
+    try:
+        yield
+    except Damaged as error:
+        raise UserError(
+            f"{error}. Put back a copy of {folder_of(run_dir)}, or begin again in another directory"
+        ) from error
 
 
 def folder_of(run_dir: str | Path) -> Path:
@@ -100,7 +114,7 @@ def folder_of(run_dir: str | Path) -> Path:
 def write(directory: Path, params: Tree | None, marks: Fingerprint) -> None:
     """Parameters (None: none) and their fingerprint through Orbax; what is there is replaced."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    items = {"about": ocp.args.JsonSave({"base": marks})}
+    items = {"about": ocp.args.JsonSave(sealed({"base": marks}))}
     if params is not None:
         items["params"] = ocp.args.StandardSave(params, save_args(params))
     with (
@@ -111,6 +125,34 @@ def write(directory: Path, params: Tree | None, marks: Fingerprint) -> None:
 
 
 # ---- what the base, its slices and the steps share
+
+
+def read(directory: Path, **templates: Any) -> dict[str, Any]:
+    """Items of a checkpoint by name: arrays, as their templates have them.
+
+    Raises:
+      Damaged: they cannot be read.  What they hold is not looked at.
+    """
+    items = {name: ocp.args.StandardRestore(tree) for name, tree in templates.items()}
+    with reading(directory):
+        if missing := [name for name in items if not (directory / name).is_dir()]:
+            raise Damaged(f"{directory} is damaged: {missing[0]}/ is missing")
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+            found = reader.restore(directory, args=ocp.args.Composite(**items))
+        return {name: found[name] for name in items}
+
+
+def read_about(directory: Path) -> dict[str, Any]:
+    """Everything of a checkpoint that is not an array, as it was written.
+
+    Not by Orbax, in whose readers all processes of a run must meet: one may look by itself.
+
+    Raises:
+      Damaged: it is not.
+    """
+    path = directory / "about" / "metadata"
+    with reading(path):
+        return opened(json.loads(path.read_text()), path)
 
 
 def save_args(tree: Tree) -> dict[str, Any]:
@@ -160,7 +202,13 @@ def require_room(what: str, directory: Path, size: int) -> None:
     Asked beforehand, because Orbax on a full disk prints a page of tracebacks from its threads
     before the error reaches us.  The margin is for its manifests and for JSON.
     """
-    files.require_room(directory, size + size // 50 + 2**20, what, INTACT)
+    files.require_room(directory, size + size // 50 + 2**20, what, KEPT)
+
+
+def clear_halves(directory: Path) -> None:
+    """Removes what writes that broke off have left under temporary names."""
+    for half in directory.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(half, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -170,16 +218,14 @@ def explained(
     """Turns a failed write into a sentence, and clears away what it left behind.
 
     finish: waits for the writers that are still at it; what they raise is the same failure again.
-    (A straggler's leavings are cleared when the directory is next opened.)
     """
     try:
         yield
     except Exception as error:
         with contextlib.suppress(Exception):
             finish()
-        for half in directory.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(half, ignore_errors=True)
+        clear_halves(directory)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise UserError(
-            f"cannot write {what} ({files.free_text(directory)} free there): {reason}. {INTACT}"
+            f"cannot write {what} ({files.free_text(directory)} free there): {reason}. {KEPT}"
         ) from error

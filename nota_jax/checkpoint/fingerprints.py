@@ -1,4 +1,11 @@
-"""Which parameters these are: shape, dtype and a checksum of each, the same on any mesh."""
+"""Which arrays these are: shape, dtype and a checksum of each, the same on any mesh.
+
+What checksums cost: one pass over the memory where the arrays lie, on all devices at once, and one
+number a parameter from them to the host.  Of 7b, trained whole, 87 GB of parameters and moments on
+eight accelerators of 2 TB/s take some ten milliseconds beside minutes of reading them; no process
+touches more than its own shards, and nothing is read twice.  The program that sums is compiled once
+for each shape.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +24,21 @@ Fingerprint = dict[str, dict[str, Any]]  # path → shape, dtype, checksum
 SUMMED_BYTES = 2**26  # of a host array, copied to be summed at a time
 
 
-def fingerprint(tree: Tree) -> Fingerprint:
-    """Shape, dtype and a checksum of the bits of every parameter."""
-    return {path: mark(leaf, checksum(leaf)) for path, leaf in flatten(tree).items()}
+def fingerprint(tree: Any) -> Fingerprint:
+    """Shape, dtype and a checksum of the bits of every array of any tree, by its path.
+
+    In nested dicts paths are those of `params.flatten`.
+    """
+    leaves = by_path(tree)
+    # All are started before the first is waited for.
+    totals = {path: _total(leaf, 0) for path, leaf in leaves.items()}
+    return {path: mark(leaf, int(totals[path])) for path, leaf in leaves.items()}
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """The arrays (or shapes) of any tree by path: `opt_state/1/mu/norm/scale`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def mark(leaf: Any, total: int) -> dict[str, Any]:
@@ -45,14 +64,19 @@ def checksum(x: jax.Array | np.ndarray, start: int = 0) -> int:
     start: index of the first element, where x is a run of rows of a larger parameter; the sum of
       the runs' checksums, modulo 2³², is the parameter's.
     """
+    return int(_total(x, start))
+
+
+def _total(x: jax.Array | np.ndarray, start: int) -> Any:
+    """The checksum, perhaps still on its way from the devices."""
     if isinstance(x, np.ndarray) and x.ndim > 1 and x.nbytes > SUMMED_BYTES:
         if len(x) == 1:
-            return checksum(x[0], start)
+            return _total(x[0], start)
         # A host array is copied to be summed: a run of rows at a time, that is never much.
         rows, row = max(1, SUMMED_BYTES // x[0].nbytes), x[0].size
         parts = range(0, len(x), rows)
         return sum(checksum(x[i : i + rows], start + i * row) for i in parts) % 2**32
-    return int(_checksum(x, np.uint32(start % 2**32)))
+    return _checksum(x, np.uint32(start % 2**32))
 
 
 @jax.jit

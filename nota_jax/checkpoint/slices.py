@@ -20,6 +20,7 @@ import numpy as np
 import tensorstore as ts
 
 from nota_jax.checkpoint import base, steps
+from nota_jax.checkpoint.damage import Damaged, has_sums
 from nota_jax.checkpoint.fingerprints import Fingerprint, as_shapes, checksum, mark
 from nota_jax.errors import UserError
 from nota_jax.params import Tree, flatten, n_bytes, unflatten, without_aids
@@ -105,25 +106,25 @@ class Stored:
     What only helped training (`params.AIDS`) is left out.
 
     The base is verified to be the one that the checkpoint belongs to.  forms: shape and dtype by
-    path.
+    path.  marks: with checksums, of all that has them: what earlier versions trained has none.
     """
 
     def __init__(self, run_dir: str | Path, step: int | None = None):
         run_dir = Path(run_dir).absolute()
         self.step, marks, trained = steps.contents(run_dir, step)
         marks, trained = without_aids(marks), without_aids(trained)
-        self.marks = marks
+        self.marks = marks | (trained if has_sums(trained) else {})
         self.forms: Mapping[str, Any] = flatten(as_shapes(marks | trained))
         self._homes = dict.fromkeys(marks, run_dir / "base" / "params")
         folder = run_dir / "checkpoints" / str(self.step) / "params"
         self._homes |= dict.fromkeys(trained, folder)
         self._arrays: dict[str, ts.TensorStore] = {}
-        self._sums = dict.fromkeys(marks, 0)
+        self._sums = dict.fromkeys(self.marks, 0)
 
     def read(self, path: str, row: int | None = None) -> np.ndarray:
         """The whole parameter, or row `row` of axis 0.
 
-        Every element of the base has to be read exactly once before `verify` can vouch for it.
+        Every element has to be read exactly once before `verify` can vouch for it.
         """
         if path not in self._arrays:
             self._arrays[path] = open_array(self._homes[path], path)
@@ -134,10 +135,10 @@ class Stored:
         return values
 
     def verify(self) -> None:
-        """Raises UserError if what was read of the base is not what its fingerprint says."""
+        """Raises UserError if what was read is not what was written."""
         for path, total in self._sums.items():
             if f"{total % 2**32:08x}" != self.marks[path]["checksum"]:
-                raise UserError(f"the base of {self._homes[path].parent.parent} is damaged: {path}")
+                raise Damaged(f"{self._homes[path].parent} is damaged: {path}")
 
 
 def rows_per_block(form: Any, budget: int = 2**27) -> int:

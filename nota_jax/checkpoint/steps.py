@@ -6,14 +6,17 @@
       checkpoints/<step>/     what it trains, at that step
         params/               trainable parameters
         optimizer/            the optimizer's state and the number of steps done
-        about/                shapes, fingerprint of the base, data-iterator state, totals, config
+        about/                shapes and checksums, fingerprint of the base, data-iterator state,
+                              totals, config
+      checkpoints/<step>.damaged/   one that a disk spoiled, set aside (`damage`)
 
 Every parameter lies in exactly one of the two, so that a run directory is whole by itself and
 holds nothing twice: `load_params` joins them, whatever split the run trained with.  That is what
 lets phase 2 (connector + decoder) start from phase 1 (connector alone) and phase 3 from either.
 
 All writing is done by Orbax under a temporary name and then renamed, so that an interrupted write
-leaves nothing that looks like a checkpoint.
+leaves nothing that looks like a checkpoint.  All reading compares checksums; where a checkpoint is
+damaged, the one before it takes its place, and that is said.
 """
 
 from __future__ import annotations
@@ -22,25 +25,31 @@ import contextlib
 import functools
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from nota_jax import files
 from nota_jax.checkpoint import base as bases
+from nota_jax.checkpoint import verified
+from nota_jax.checkpoint.damage import Damaged, aloud, sealed, set_aside, those_aside
 from nota_jax.checkpoint.fingerprints import (
     Fingerprint,
     as_shapes,
-    form,
+    fingerprint,
     require_same,
     require_shapes,
 )
 from nota_jax.errors import UserError
 from nota_jax.params import AIDS, Tree, flatten, join_trees, unflatten, without_aids
+
+T = TypeVar("T")
+Say = Callable[[str], None]
 
 
 class Checkpoints:
@@ -48,7 +57,7 @@ class Checkpoints:
 
     keep_last: how many of the newest stay; keep_best: and how many with the lowest value of the
     metric called `best`.
-    read_only: nothing is made, written or cleared away, so that a run that trains can be read.
+    say: hears of checkpoints that are damaged, which are set aside.
     """
 
     def __init__(
@@ -58,9 +67,9 @@ class Checkpoints:
         keep_last: int = 2,
         keep_best: int = 1,
         best: str = "loss",
-        read_only: bool = False,
+        say: Say = aloud,
     ):
-        self.directory = Path(run_dir).absolute() / "checkpoints"
+        self.directory, self.say = folder_of(run_dir), say
         policy = preservation_policy.AnyPreservationPolicy(
             [
                 preservation_policy.LatestN(keep_last),
@@ -69,16 +78,22 @@ class Checkpoints:
                 ),
             ]
         )
-        options = ocp.CheckpointManagerOptions(
+        self._options = functools.partial(
+            ocp.CheckpointManagerOptions,
             preservation_policy=policy,
             best_fn=lambda metrics: metrics[best],
             best_mode="min",
-            cleanup_tmp_directories=not read_only,
-            create=not read_only,
-            read_only=read_only,
+            create=True,
         )
-        self._open = functools.partial(ocp.CheckpointManager, self.directory, options=options)
-        self.manager = self._open()
+        # Whose words are broken is set aside first: Orbax reads those of all when it opens them.
+        if jax.process_index() == 0:
+            for step in numbers(run_dir):
+                try:
+                    verified.look_over(self.directory / str(step))
+                except Damaged as error:
+                    self._set_aside(step, error)
+        with files.writing(self.directory):
+            self.manager = self._open(clean=True)
         self._writing: int | None = None
 
     def __enter__(self) -> Checkpoints:
@@ -90,17 +105,15 @@ class Checkpoints:
         # Closing repeats the failure of a write, which is on its way to the user already.
         with contextlib.suppress(*() if kind is None else (Exception,)):
             self.manager.close()
+        # A straggler of a write that failed may have come after `explained`.
+        if jax.process_count() == 1:
+            bases.clear_halves(self.directory)
 
     def latest_step(self) -> int | None:
         return self.manager.latest_step()
 
     def best_step(self) -> int | None:
         return self.manager.best_step()
-
-    def about(self, step: int) -> dict[str, Any]:
-        """Everything of a checkpoint that is not an array."""
-        items = ocp.args.Composite(about=ocp.args.JsonRestore())
-        return self.manager.restore(step, args=items)["about"]
 
     def save(
         self,
@@ -124,12 +137,18 @@ class Checkpoints:
           metrics: numbers, among them the one that decides what is best.
 
         Raises:
-          UserError: if this write or the one before it failed; earlier checkpoints are intact.
+          UserError: if this write or the one before it failed; earlier checkpoints stay.
         """
-        forms = {path: form(x) for path, x in flatten(params).items()}
         self.wait()
-        size = sum(leaf.nbytes for leaf in jax.tree.leaves((params, optimizer)))
-        bases.require_room(f"the checkpoint of step {step}", self.directory, size)
+        self.require_room(step, params, optimizer)
+        words = sealed(
+            {
+                "parameters": fingerprint(params),
+                "optimizer": fingerprint(optimizer),
+                "base": base,
+                **about,
+            }
+        )
         self._writing = None if (self.directory / str(step)).exists() else step
         with self._explained():
             self.manager.save(
@@ -138,9 +157,14 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     params=ocp.args.StandardSave(params, bases.save_args(params)),
                     optimizer=ocp.args.StandardSave(optimizer),
-                    about=ocp.args.JsonSave({"parameters": forms, "base": base, **about}),
+                    about=ocp.args.JsonSave(words),
                 ),
             )
+
+    def require_room(self, step: int, params: Tree, optimizer: Any) -> None:
+        """Raises UserError where the disk cannot hold what `save` would write."""
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves((params, optimizer)))
+        bases.require_room(f"the checkpoint of step {step}", self.directory, size)
 
     def wait(self) -> None:
         """Returns when everything is on disk, or raises what went wrong on the way there."""
@@ -150,31 +174,42 @@ class Checkpoints:
 
     def restore(
         self, params: Tree, optimizer: Any, base: Fingerprint, step: int | None = None
-    ) -> tuple[dict[str, Any], Any, dict[str, Any]]:
-        """What `save` was given as params, optimizer and about.
+    ) -> tuple[int, dict[str, Any], Any, dict[str, Any]]:
+        """(step, and what `save` was given as params, optimizer and about) of the newest sound one.
+
+        A damaged one is set aside, and the one before it is read.  Of several processes, which
+        cannot know what the others met, all end at a damaged one; started again they find it gone.
 
         Args:
           params, optimizer: shapes, dtypes and places of what is expected.
           base: fingerprint of the frozen parameters at hand.
-          step: which; None for the latest.
+          step: which; None for the newest.
 
         Raises:
-          UserError: if the checkpoint is of another model, another split or another base.
+          UserError: if the checkpoint is of another model, another split, another optimizer or
+            another base; or if none is sound.
         """
-        step = self.latest_step() if step is None else step
-        assert step is not None, "the caller has looked whether there is a checkpoint"
-        about, where = self.about(step), f"checkpoint {self.directory / str(step)}"
-        saved = as_shapes(about["parameters"])
-        require_shapes(saved, params, f"{where} does not fit what is to train")
-        require_same(base, about["base"], f"{where} belongs to other frozen parameters")
-        restored = self.manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(params),
-                optimizer=ocp.args.StandardRestore(optimizer),
-            ),
-        )
-        return restored["params"], restored["optimizer"], about
+        while True:
+            number = self.latest_step() if step is None else step
+            if number is None:
+                refuse_to_begin_again(self.directory.parent)
+                raise UserError(f"{self.directory} has no checkpoint")
+            try:
+                folder = self.directory / str(number)
+                return number, *verified.state(folder, params, optimizer, base, self.say)
+            except Damaged as error:
+                self._set_aside(number, error)
+                if jax.process_count() > 1:
+                    # No mistake of the user's: who starts it again goes on with the one before.
+                    raise RuntimeError(f"{error}. It is set aside: start again") from error
+            if step is not None:
+                raise UserError(f"{self.directory} has no sound checkpoint of step {step}")
+            self.manager.reload()
+
+    def _set_aside(self, step: int, error: Damaged) -> None:
+        aside = set_aside(self.directory / str(step))
+        kept = f"it is kept as {aside.name}" if aside else "another process has set it aside"
+        self.say(f"WARNING: {error}. The checkpoint of step {step} is not used; {kept}")
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -191,33 +226,92 @@ class Checkpoints:
             self.manager.close()
         if self._writing is not None:
             shutil.rmtree(self.directory / str(self._writing), ignore_errors=True)
-        self.manager, self._writing = self._open(), None
+        # What it left under a temporary name is cleared by whoever called: two that clear the same
+        # folder get into each other's way, and Orbax's own cleaning would end the next save.
+        self.manager, self._writing = self._open(clean=False), None
+
+    def _open(self, clean: bool) -> ocp.CheckpointManager:
+        options = self._options(cleanup_tmp_directories=clean)
+        return ocp.CheckpointManager(self.directory, options=options)
+
+
+def folder_of(run_dir: str | Path) -> Path:
+    return Path(run_dir).absolute() / "checkpoints"
+
+
+def numbers(run_dir: str | Path) -> list[int]:
+    """The steps that a run has checkpoints of, the newest first."""
+    folder = folder_of(run_dir)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+
+def refuse_to_begin_again(run_dir: str | Path) -> None:
+    """Raises UserError where there were checkpoints and none is left that could be read."""
+    folder = folder_of(run_dir)
+    if not numbers(run_dir) and (aside := those_aside(folder)):
+        raise UserError(
+            f"no checkpoint in {folder} is sound; set aside are "
+            f"{', '.join(each.name for each in aside)}. Put back a copy, or choose another run_dir "
+            "(or remove them) to begin again"
+        )
+
+
+# ---- reading without going on: nothing is made, written, renamed or locked
 
 
 def contents(
-    run_dir: str | Path, step: int | None = None
+    run_dir: str | Path, step: int | None = None, say: Say = aloud
 ) -> tuple[int | None, Fingerprint, dict[str, dict[str, Any]]]:
     """What a run or a conversion holds: (step, fingerprint of the base, trained parameters' forms).
+
+    The forms are marks with checksums but for runs of earlier versions.
 
     step: which checkpoint; None for the latest.  None comes back where there is none to add.
 
     Raises:
       UserError: no run, no such step, or a base that is not the one the checkpoint belongs to.
     """
+    return _newest_sound(run_dir, step, lambda *found: found, say)
+
+
+def _newest_sound(
+    run_dir: str | Path,
+    step: int | None,
+    use: Callable[[int | None, Fingerprint, dict[str, dict[str, Any]]], T],
+    say: Say,
+) -> T:
+    """`use` of what `contents` gives, for the newest checkpoint over which it meets no damage.
+
+    One that was asked for by its number has no other in its place.
+    """
     marks = bases.read_marks(run_dir)
-    with Checkpoints(run_dir, read_only=True) as checkpoints:
-        steps = checkpoints.manager.all_steps()
-        if step is not None and step not in steps:
-            there = ", ".join(map(str, sorted(steps))) or "none"
-            raise UserError(f"{run_dir} has no checkpoint of step {step}; there are: {there}")
-        step = checkpoints.latest_step() if step is None else step
-        if step is None:
-            if (Path(run_dir) / "config.json").exists():
-                raise UserError(f"the run in {run_dir} has no checkpoint yet: let it train first")
-            return None, marks, {}
-        about = checkpoints.about(step)
-    require_same(marks, about["base"], f"{run_dir}: base/ is not that of step {step}")
-    return step, marks, about["parameters"]
+    there = numbers(run_dir)
+    if step is not None and step not in there:
+        names = ", ".join(map(str, sorted(there))) or "none"
+        raise UserError(f"{run_dir} has no checkpoint of step {step}; there are: {names}")
+    if not there and (Path(run_dir) / "config.json").exists():
+        raise UserError(f"the run in {run_dir} has no checkpoint yet: let it train first")
+    if not there:
+        return use(None, marks, {})
+    for number in there if step is None else [step]:
+        folder = folder_of(run_dir) / str(number)
+        try:
+            about = bases.read_about(folder)
+            require_same(marks, about["base"], f"{run_dir}: base/ is not that of step {number}")
+            return use(number, marks, about["parameters"])
+        except Damaged as error:
+            if step is None and not folder.exists():
+                # Not damaged: the run trains on, and has cleared it away under our hands.
+                return _newest_sound(run_dir, step, use, say)
+            if number == there[-1] or step is not None:
+                others = [n for n in there if n != number] if step is not None else []
+                advice = f"; there are also steps {', '.join(map(str, others))}" if others else ""
+                raise UserError(
+                    f"{error}{advice or '. There is no sound one before it'}"
+                ) from error
+            say(f"{error}. The checkpoint before it is read instead")
+    raise AssertionError("the last one has returned or raised")
 
 
 def load_params(
@@ -226,26 +320,32 @@ def load_params(
     *,
     step: int | None = None,
     shardings: Mapping[str, Sharding] | None = None,
+    say: Say = aloud,
 ) -> dict[str, Any]:
-    """The whole parameter tree of a run: its base joined with what it has trained.
+    """The whole parameter tree of a run: its base joined with what it has trained, both verified.
 
     Args:
       run_dir: of an earlier phase, of this one, or of a conversion.
       shapes: what is expected, the model's (`jax.eval_shape` of its init) with or without aids;
         aids that `shapes` do not have are left out.
-      step: which checkpoint; None for the latest.
+      step: which checkpoint; None for the newest that is sound.
       shardings: by path; None gives numpy arrays.
+      say: hears that the newest is damaged.
 
     Raises:
-      UserError: naming the first parameter that is missing, surplus or of another shape.
+      UserError: naming the first parameter that is missing, surplus or of another shape, or what
+        is damaged.
     """
-    step, marks, trained = contents(run_dir, step)
-    found = marks | trained if AIDS in shapes else without_aids(marks | trained)
-    # Before anything large is read, or placed where only the right shapes fit.
-    problem = f"the parameters in {run_dir} are not this model's"
-    require_shapes(as_shapes(found), shapes, problem)
-    whole = _load(run_dir, step, marks, trained, shardings)
-    return unflatten({path: x for path, x in whole.items() if path in found})
+
+    def use(step: int | None, marks: Fingerprint, trained: dict[str, Any]) -> dict[str, Any]:
+        found = marks | trained if AIDS in shapes else without_aids(marks | trained)
+        # Before anything large is read, or placed where only the right shapes fit.
+        problem = f"the parameters in {run_dir} are not this model's"
+        require_shapes(as_shapes(found), shapes, problem)
+        whole = _load(run_dir, step, marks, trained, shardings)
+        return unflatten({path: x for path, x in whole.items() if path in found})
+
+    return _newest_sound(run_dir, step, use, say)
 
 
 def load_parts(
@@ -253,16 +353,20 @@ def load_parts(
     expression: str,
     *,
     shardings: Mapping[str, Sharding] | None = None,
+    say: Say = aloud,
 ) -> dict[str, Any]:
     """Those of a run's newest parameters, aids too, whose whole path matches; {} where none does.
 
     shardings: by path; None gives numpy arrays.
     """
-    step, marks, trained = contents(run_dir)
-    if not any(re.fullmatch(expression, path) for path in marks | trained):
-        return {}
-    whole = _load(run_dir, step, marks, trained, shardings)
-    return unflatten({path: x for path, x in whole.items() if re.fullmatch(expression, path)})
+
+    def use(step: int | None, marks: Fingerprint, trained: dict[str, Any]) -> dict[str, Any]:
+        if not any(re.fullmatch(expression, path) for path in marks | trained):
+            return {}
+        whole = _load(run_dir, step, marks, trained, shardings)
+        return unflatten({path: x for path, x in whole.items() if re.fullmatch(expression, path)})
+
+    return _newest_sound(run_dir, None, use, say)
 
 
 def _load(
@@ -273,10 +377,8 @@ def _load(
     shardings: Mapping[str, Sharding] | None,
 ) -> dict[str, Any]:
     """All parameters of a run by path."""
-    params, _ = bases.load_base(run_dir, as_shapes(marks), shardings)
+    own: dict[str, Any] = {}
     if trained:
-        template = bases.template(trained, shardings)
-        items = ocp.args.Composite(params=ocp.args.StandardRestore(template))
-        with Checkpoints(run_dir, read_only=True) as checkpoints:
-            params = join_trees(params, checkpoints.manager.restore(step, args=items)["params"])
-    return flatten(params)
+        own = verified.parameters(folder_of(run_dir) / str(step), trained, shardings)
+    params, _ = bases.load_base(run_dir, as_shapes(marks), shardings)
+    return flatten(join_trees(params, own) if own else params)

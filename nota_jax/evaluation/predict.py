@@ -2,7 +2,8 @@
 
 Pages are read in a fixed order, each picture is encoded once and its questions are answered as a
 batch.  Answers are appended to predictions.jsonl as they come, so an interrupted evaluation goes
-on where it was.
+on where it was.  The file's first line marks all that they depend on: settings, weights, pages,
+model and tokenizer.
 
 Of many processes and devices all run one program: the pages of a batch are cut over the devices as
 training's rows are, and the parameters stay where training left them, so that whatever could be
@@ -33,6 +34,7 @@ from nota_jax.checkpoint import fingerprints
 from nota_jax.data.feed import chat
 from nota_jax.data.feed.evaluation import EvalPage, eval_questions
 from nota_jax.data.records import Turn
+from nota_jax.data.store.reader import PageReader
 from nota_jax.evaluation.metrics import FIELDS, TRANSCRIPTIONS, Prediction
 from nota_jax.evaluation.rules import abc_rules
 from nota_jax.files import write_atomic
@@ -44,6 +46,11 @@ from nota_jax.parallel.mesh import batch_ways, place_whole
 from nota_jax.pixels import normalize
 
 SHORT_ANSWER = 96  # tokens: what a header field is cut at
+ANSWERS = "predictions.jsonl"
+# What every line has; one that lacks any is asked anew.
+KEPT = (
+    "id", "region", "subtask", "question", "answer", "prediction", "confusable", "composer_source",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,16 +89,23 @@ def predict(
 ) -> list[Prediction]:
     """A prediction for every question, in the order of the questions; [] but in process 0.
 
-    out: folder of predictions.jsonl; its answers are taken from there where they were given by
-      the same weights and settings, and asked for otherwise.
+    out: folder of predictions.jsonl (see `folder`); its answers are taken from there where its
+      mark is the same, and asked for otherwise.
     mesh: that the parameters lie on; None for one device.  A batch has at least a page for each
       part that the mesh cuts it into.
     """
     main = processes.is_main()
-    path = out / "predictions.jsonl"
-    mark = {"settings": dataclasses.asdict(settings), "weights": weights_mark(params)}
-    mark = json.loads(json.dumps(mark))
-    known = _known(path, mark) if main else {}
+    path = out / ANSWERS
+    mark = {
+        "settings": as_json(settings),
+        "weights": weights_mark(params),
+        "asked": _digest(
+            PageReader(settings.dataset, settings.splits).fingerprint(),
+            model.config.to_dict(),
+            sorted(tokenizer.get_vocab().items()),
+        ),
+    }
+    known = _known(path, mark, say) if main else {}
     if main:
         _begin(path, mark, known)
     if known:
@@ -104,6 +118,9 @@ def predict(
         results, start = [], time.monotonic()
         for pages in batches:
             records = _records(pages)
+            for record in records:
+                if not _asks(record, known.get(record["id"], record)):
+                    del known[record["id"]]  # the page says something else by now
             asked = partial(any, [record["id"] not in known for record in records])
             if processes.share(asked):
                 answers = _answer(model, params, tokenizer, settings, pages, per_batch, mesh)
@@ -127,8 +144,38 @@ def predict(
 
 def weights_mark(params: Any) -> str:
     """Changes when the weights do: a digest of every parameter's shape and checksum."""
-    marks = json.dumps(fingerprints.fingerprint(params), sort_keys=True, default=str)
-    return hashlib.sha256(marks.encode()).hexdigest()[:16]
+    return _digest(fingerprints.fingerprint(params))
+
+
+def as_json(settings: Settings) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
+
+
+def folder(wanted: Path, settings: Settings) -> Path:
+    """Where the answers to these settings belong: `wanted` itself, or, where that has answers to
+    other settings, a neighbour that is named after the settings.
+
+    So that nobody's finished answers are overwritten by a look at something else.
+    """
+    mark = _mark_of(wanted / ANSWERS)
+    if mark is None or mark.get("settings") == as_json(settings):
+        return wanted
+    return wanted.with_name(f"{wanted.name}_{_digest(as_json(settings))[:8]}")
+
+
+def _digest(*parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _mark_of(path: Path) -> dict[str, Any] | None:
+    """The first line of answers on disk, which says to what they are; None where there is none."""
+    try:
+        with path.open() as file:
+            mark = json.loads(file.readline())
+    except (FileNotFoundError, ValueError):  # no file, an empty one, or not one of ours
+        return None
+    return mark if isinstance(mark, dict) and "settings" in mark else None
 
 
 def _begin(path: Path, mark: dict, known: dict[str, dict]) -> None:
@@ -137,22 +184,37 @@ def _begin(path: Path, mark: dict, known: dict[str, dict]) -> None:
     write_atomic(path, "".join(lines))
 
 
-def _known(path: Path, mark: dict) -> dict[str, dict]:
-    """Answers on disk by question id; {} where none carry the same mark."""
-    try:
-        first, *lines = path.read_text().splitlines()
-        if json.loads(first) != mark:
-            return {}
-    except (FileNotFoundError, ValueError):  # no file, an empty one, or not one of ours
+def _known(path: Path, mark: dict, say: Callable[[str], None]) -> dict[str, dict]:
+    """Answers on disk by question id; {} where they are of other weights, data or settings."""
+    found = _mark_of(path)
+    if found is None:
         return {}
-    records = {}
+    lines = path.read_text().splitlines()[1:]
+    if found != mark:
+        other = [name for name in mark if found.get(name) != mark[name]]
+        if lines:
+            what = {"weights": "weights", "settings": "settings"}
+            named = " and ".join(what.get(name, "pages, model or tokenizer") for name in other)
+            say(f"{len(lines)} answers in {path} are of other {named}: all is asked anew")
+        return {}
+    records, broken = {}, 0
     for line in lines:
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
-            break  # half a record, where the evaluation was killed
-        records[record["id"]] = record
+            record = None  # half a record, where the evaluation was killed
+        if isinstance(record, dict) and all(isinstance(record.get(n), str) for n in KEPT):
+            records[record["id"]] = record
+        else:
+            broken += 1
+    if broken:
+        say(f"{broken} of {len(lines)} lines in {path} are no whole answers: those are asked anew")
     return records
+
+
+def _asks(record: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether an answer on disk is to this very question, with the same label."""
+    return all(record[name] == known[name] for name in KEPT if name != "prediction")
 
 
 def _pages(

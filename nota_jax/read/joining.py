@@ -15,17 +15,19 @@ def join(texts: Sequence[str], lines: Sequence[Sequence[int]]) -> tuple[str, lis
     texts: of each view, from the top of the page; lines: of each view's systems, the number of its
       staff in the page (two pieces of one staff are one line of the page).
     """
-    tunes, notes = list[Tune](), list[str]()
-    for number, text in enumerate(texts, 1):
+    tunes, notes, broken = dict[int, Tune](), list[str](), False
+    for number, text in enumerate(texts):
         try:
-            tunes.append(abc.parse(text))
+            tunes[number] = abc.parse(text)
         except abc.AbcError as error:
-            notes.append(f"part {number} of {len(texts)} is no valid ABC ({error.message})")
-    if notes or not tunes:
+            notes.append(f"part {number + 1} of {len(texts)} is no valid ABC ({error.message})")
+            broken |= bool(body(text))  # a part that was cut off in its header has no music
+    if broken or not tunes:
         return _as_text(texts), notes
-    first = tunes[0]
+    first = next(iter(tunes.values()))
     bars = list[Bar]()
-    for number, (tune, staves) in enumerate(zip(tunes, lines, strict=True)):
+    for number, tune in tunes.items():
+        staves = lines[number]
         after = next((s[0] for s in lines[number + 1 :] if s), None)
         bars += _bars(tune, [*staves, after])
         # The parser closes a tune's last bar, as pages do; a part's is closed as it was read.
@@ -56,5 +58,5 @@ def _as_text(texts: Sequence[str]) -> str:
 def body(text: str) -> str:
     """The lines of a text behind its header."""
     lines = text.split("\n")
-    start = next((i + 1 for i, line in enumerate(lines) if line.startswith("K:")), 0)
+    start = next((i + 1 for i, line in enumerate(lines) if line.startswith("K:")), len(lines))
     return "\n".join(lines[start:])

@@ -9,12 +9,15 @@ The order of operations, on which the exactness of a resumed run depends:
 3. Each step: take a batch, note the iterator's state, start the step on the devices, and only then
    look at the result of the step *before*, so that the devices never wait for the host.
 4. Nothing is saved that has not been looked at: a step that gave NaN never reaches the disk.
+5. One run at a time: the lock of `run_dir` is held from before the first look at it to the end.
+6. A disk that takes no metrics or no checkpoint costs these, and not the run (`journal`, `saving`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import signal
 import threading
@@ -26,22 +29,23 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 
 from nota_jax.checkpoint.base import load_base, save_base
 from nota_jax.checkpoint.fingerprints import require_shapes
-from nota_jax.checkpoint.steps import Checkpoints
+from nota_jax.checkpoint.steps import Checkpoints, refuse_to_begin_again
 from nota_jax.errors import UserError
-from nota_jax.files import write_json
+from nota_jax.files import locked, write_json
 from nota_jax.parallel.hardware import peak_flops
 from nota_jax.parallel.mesh import check_rows, place_batch, row_share
 from nota_jax.params import Tree, split_tree, without_aids
 from nota_jax.training import metrics, program, trace
 from nota_jax.training import state as states
+from nota_jax.training.journal import Journal
+from nota_jax.training.nans import Look
 from nota_jax.training.program import TrainConfig
-from nota_jax.training.step import Metrics
+from nota_jax.training.saving import Saving
 
 Load = Callable[[Mapping[str, NamedSharding]], Tree]
 
@@ -88,7 +92,7 @@ def train(
 
     Raises:
       UserError: tables or a mesh that do not fit, a checkpoint of another model, a full disk, a
-        loss that is not finite.  Whatever was saved before is intact.
+        loss that is not finite.  Whatever was saved before stays as it was.
     """
     run_dir, (_, shares) = Path(run_dir), row_share(mesh)
     main = jax.process_index() == 0
@@ -101,13 +105,20 @@ def train(
 
     with contextlib.ExitStack() as stack:
         # ---- from the newest checkpoint, or from the start
+        if main:  # of several processes the first speaks for all
+            stack.enter_context(locked(run_dir, "trains", say=say))
         saved = stack.enter_context(
             Checkpoints(
-                run_dir, keep_last=config.keep_last, keep_best=config.keep_best, best=config.best
+                run_dir,
+                keep_last=config.keep_last,
+                keep_best=config.keep_best,
+                best=config.best,
+                say=say,
             )
         )
-        batches = iter(pipeline)
-        if (start := saved.latest_step() or 0) == 0:
+        batches, start = iter(pipeline), 0
+        if saved.latest_step() is None:
+            refuse_to_begin_again(run_dir)
             if (run_dir / "base").exists() and not (run_dir / "config.json").exists():
                 raise UserError(
                     f"{run_dir} holds parameters that no training wrote (a conversion?) and that "
@@ -125,7 +136,9 @@ def train(
             chosen, rest = split_tree(shapes, trainable)
             frozen, base = load_base(run_dir, rest, shardings)
             template = states.abstract_state(chosen, phase.optimizer, shardings)
-            chosen, progress, about = saved.restore(template.trainable, template.progress, base)
+            start, chosen, progress, about = saved.restore(
+                template.trainable, template.progress, base
+            )
             frozen = states.place(frozen, states.frozen_dtype(), shardings, consume=True)
             state = template.replace(trainable=chosen, frozen=frozen, **progress)
             batches.set_state(about["data"])
@@ -138,18 +151,21 @@ def train(
 
         # ---- the loop
         step, keys = phase.step(state), phase.keys
-        journal = stack.enter_context(metrics.Journal(run_dir, resumed_at=start, active=main))
+        saving = Saving(saved, say)
+        journal = stack.enter_context(Journal(run_dir, resumed_at=start, active=main, say=say))
         signalled = stack.enter_context(_signals(say))
         peak = peak_flops(mesh.devices.flat[0])
         meter = metrics.Meter(config.objective.factors, totals, peak and peak * mesh.size)
         profile = stack.enter_context(trace.profiled(config.profile, run_dir / "profile", say))
         profile(start, state)
-        look = _Look(run_dir, saved, main)
+        most_nans = config.most_nans if config.on_nan == "skip" else 0
+        look = Look(run_dir, saved.latest_step, say, main, most_nans)
         report: dict[str, float] = {}
+        position = batches.get_state()
         number, interrupted = start, None
         last = min(config.total_steps, config.stop_after or config.total_steps)
         for number in range(start + 1, last + 1):
-            asked = time.monotonic()
+            asked, before = time.monotonic(), position
             if (batch := next(batches, None)) is None:
                 raise UserError(
                     f"the data ended before step {number} of {config.total_steps}: give the "
@@ -168,19 +184,19 @@ def train(
 
             done = metrics.work(arrays, phase.flops(placed), shares)
             meter.add(dataclasses.replace(done, waited=waited), found["averages"])
-            look.later(number, found, batch.get("ids"))
+            look.later(number, found, batch.get("ids"), before)
 
             logs, saves = number % config.log_every == 0, number % config.save_every == 0
             interrupted = signalled(number)
             saves = saves or number == last or interrupted is not None
             logs = logs or saves
-            look.at_all_but(0 if logs or number == start + 1 else 1)
+            meter.skip(look.at_all_but(0 if logs or number == start + 1 else 1))
             if number == start + 1:
                 say(f"step {number} took {time.monotonic() - asked:.1f} s, compilation included")
                 if not logs:
                     meter.restart()
-            if logs:
-                report = meter.report()
+            if logs and (newest := meter.report()):
+                report = newest
                 journal.write(number, report)
                 say(metrics.line(number, config.total_steps, report))
             if saves:
@@ -189,15 +205,18 @@ def train(
                     "totals": dataclasses.asdict(meter.totals),
                     "config": dict(config.record),
                 }
-                saved.save(
-                    number, state.trainable, state.progress, base, about=about, metrics=report
+                journal.save()
+                # Before the first finite step there is no report, and nothing that is best.
+                best = report or {config.best: math.inf}
+                saving.save(
+                    number, state.trainable, state.progress, base, about=about, metrics=best
                 )
                 meter.restart()
             if interrupted:
                 break
 
         # ---- the end
-        saved.wait()
+        saving.finish(number)
         if interrupted is None and number < config.total_steps:
             interrupted = f"asked to stop after step {last}"
         if interrupted:
@@ -206,50 +225,6 @@ def train(
                 f"{saved.directory}; run the same command to continue"
             )
         return Outcome(state, number, report, meter.totals, interrupted)
-
-
-class _Look:
-    """Results that are still on their way, and the check that they are finite."""
-
-    def __init__(self, run_dir: Path, saved: Checkpoints, main: bool):
-        self.run_dir, self.saved, self.main = run_dir, saved, main
-        self.pending: list[tuple[int, Metrics, Any]] = []
-
-    def later(self, number: int, found: Metrics, ids: Any) -> None:
-        self.pending.append((number, found, ids))
-
-    def devices_idle(self) -> bool:
-        return not self.pending or self.pending[-1][1]["loss"].is_ready()
-
-    def at_all_but(self, newest: int) -> None:
-        """Waits for the pending steps except the `newest` ones; stops the run at a NaN."""
-        while len(self.pending) > newest:
-            number, found, ids = self.pending.pop(0)
-            if not bool(found["finite"]):
-                self._stop(number, found, ids)
-
-    def _stop(self, number: int, found: Metrics, ids: Any) -> None:
-        values = {"loss": found["loss"], **found["averages"].compute()}
-        values = {name: float(x) for name, x in values.items()}
-        names = [str(name) for row in ids or [] for name in np.ravel(row)]
-        # JSON has no NaN, so the numbers are written as text.
-        record = {
-            "step": number,
-            "metrics": {name: str(value) for name, value in values.items()},
-            "ids": names,
-        }
-        path = self.run_dir / "nan_batch.json"
-        if self.main:
-            write_json(path, record)
-        last = self.saved.latest_step()
-        kept = f"the checkpoint of step {last} is intact" if last else "no checkpoint was written"
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        raise UserError(
-            f"step {number}: loss {values['loss']}, gradient norm {values['grad_norm']} is not "
-            f"finite. Records of the batch: {shown or 'not known'} (all in {path}); {kept}. "
-            f"Look at the records, or lower the learning rate "
-            f"({values['learning_rate']:.2e} at that step)"
-        )
 
 
 @contextlib.contextmanager

@@ -1,29 +1,26 @@
-"""What a run counts, and where it writes it: terminal, JSON lines, TensorBoard files."""
+"""What a run counts, and how it is told; where it is written: `journal`."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from clu import metrics as clu
-from tensorboardX import SummaryWriter
 
 from nota_jax.training.terms import Sums
 from nota_jax.units import duration
 
 SPEEDS = ("steps_per_second", "tokens_per_second", "images_per_second", "questions_per_second",
           "data_wait", "mfu")  # fmt: skip
-NOT_TERMS = {*SPEEDS, "loss", "grad_norm", "learning_rate"}  # of a report
+NOT_TERMS = {*SPEEDS, "loss", "grad_norm", "learning_rate", "skipped"}  # of a report
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,8 @@ class Totals:
 
     tokens: those that are not padding, image tokens included.  flops: what the model needs for it
     (`models.flops`).  seconds: wall clock.  waited: seconds in which the
-    devices had nothing to do because the next batch was not there.
+    devices had nothing to do because the next batch was not there.  skipped: steps whose update was
+    left out because it was not finite.
     """
 
     steps: int = 0
@@ -42,6 +40,7 @@ class Totals:
     flops: float = 0.0
     seconds: float = 0.0
     waited: float = 0.0
+    skipped: int = 0
 
     def __add__(self, other: Totals) -> Totals:
         a, b = dataclasses.asdict(self), dataclasses.asdict(other)
@@ -127,11 +126,20 @@ class Meter:
         """Leaves the time since the last report, and the steps in it, out of the speeds."""
         self._reported, self._since = self.totals, time.monotonic()
 
+    def skip(self, steps: int) -> None:
+        """Counts steps that were left out: added before, with averages that weigh nothing."""
+        self.totals += Totals(skipped=steps)
+
     def report(self) -> dict[str, float]:
-        """Averages and speeds since the last report."""
+        """Averages and speeds since the last report; of steps that were all left out, {}."""
         self.totals += Totals(seconds=time.monotonic() - self._since)
         done = self.totals - self._reported
-        report = merged(self._steps, self.factors) | rates(done, self.peak_flops)
+        report = merged(self._steps, self.factors)
+        if "grad_norm" in report:
+            report |= rates(done, self.peak_flops)
+            report |= {"skipped": float(done.skipped)} if done.skipped else {}
+        else:
+            report = {}
         self._steps.clear()
         self.restart()
         return report
@@ -178,53 +186,3 @@ def line(step: int, total_steps: int, report: Mapping[str, float]) -> str:
 def _terms(report: Mapping[str, float]) -> list[str]:
     """The objective's terms in a report; one that is the whole loss is not said twice."""
     return [n for n, x in report.items() if n not in NOT_TERMS and x != report["loss"]]
-
-
-class Journal:
-    """`run_dir/metrics.jsonl` and TensorBoard files in `run_dir/tensorboard`.
-
-    A resumed run forgets what was written behind the step it resumes from, so that no step occurs
-    twice.  Only one process should write; the others pass `active=False`.
-    """
-
-    def __init__(self, run_dir: Path, *, resumed_at: int = 0, active: bool = True):
-        self.active = active
-        if not active:
-            return
-        path = run_dir / "metrics.jsonl"
-        kept = []
-        if resumed_at and path.exists():
-            kept = [x for x in path.read_text().splitlines() if _step(x) <= resumed_at]
-        self.file = path.open("w")
-        self.file.writelines(x + "\n" for x in kept)
-        self.board = SummaryWriter(
-            str(run_dir / "tensorboard"), purge_step=resumed_at + 1 if resumed_at else None
-        )
-
-    def write(self, step: int, report: Mapping[str, float]) -> None:
-        """One line of JSON, one point per curve."""
-        if not self.active:
-            return
-        self.file.write(json.dumps({"step": step, **report}) + "\n")
-        self.file.flush()
-        for name, value in report.items():
-            self.board.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        if self.active:
-            self.file.close()
-            self.board.close()
-
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
-
-
-def _step(text: str) -> float:
-    """The step of a line; infinity for one that a crash cut off."""
-    try:
-        return json.loads(text)["step"]
-    except (json.JSONDecodeError, KeyError):
-        return math.inf

@@ -56,6 +56,8 @@ class TrainConfig:
     keep_last, keep_best, best: checkpoints that stay, and the metric of the last report (lower is
       better) that says which is best.
     profile: first and last step to trace, or nothing.
+    on_nan, most_nans: where loss or gradient is not finite, "stop", or "skip": leave the update
+      out, so many times in a row at most.
     stop_after: leave off behind that step as if interrupted; None for `total_steps`.
     record: the resolved configuration as JSON; kept with the run, read by nobody here.
     """
@@ -72,6 +74,8 @@ class TrainConfig:
     best: str = "loss"
     seed: int = 0
     profile: Sequence[int] = ()
+    on_nan: str = "stop"
+    most_nans: int = 3
     stop_after: int | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
 
@@ -89,6 +93,8 @@ def train_config(config: ConfigDict, total_steps: int, record: Mapping[str, Any]
         keep_last=config.keep,
         seed=config.seed,
         profile=tuple(config.profile),
+        on_nan=config.get("on_nan", "stop"),
+        most_nans=config.get("most_nans", 3),
         record=record,
     )
 
@@ -244,6 +250,7 @@ class Program:
             schedule(self.config.optimizer, self.config.total_steps),
             accumulation=self.config.accumulation,
             shardings=jax.tree.map(lambda x: x.sharding, state),
+            skip_nans=self.config.on_nan == "skip",
         )
 
     def describe(self, platform: str | None = None) -> str:
@@ -288,6 +295,11 @@ def prepare(config: TrainConfig, model: nn.Module, shapes: Tree, mesh: Mesh) -> 
       UserError: tables or a mesh that do not fit the parameters, or nothing to train.
     """
     trace.check(config.profile)
+    if config.on_nan not in ("stop", "skip") or config.most_nans < 1:
+        raise UserError(
+            f"config.on_nan is {config.on_nan!r} and config.most_nans {config.most_nans}: choose "
+            "stop, or skip and how many steps in a row may be left out (1 or more)"
+        )
     recipe = config.optimizer
     shapes = with_aids(config.objective, model.config, shapes)
     trainable = resolve(config.trainable, shapes, table="trainable")

@@ -79,6 +79,7 @@ def make_train_step(
     *,
     accumulation: int = 1,
     shardings: TrainState | None = None,
+    skip_nans: bool = False,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The jitted step.  It consumes (donates) the state it is given.
 
@@ -91,10 +92,13 @@ def make_train_step(
       shardings: where everything of the state lies, before a step and behind it.  Under fsdp it
         also makes the gradient's sum over devices a reduce-scatter.
 
+      skip_nans: where loss or gradient is not finite, the parameters and what the optimizer
+        remembers of gradients stay, and the averages have no weight; counters go on.
+
     Returns:
-      step(state, batch) → (state, metrics); metrics are "loss", "averages" (`metrics.averages`:
-      the objective's terms, grad_norm before clipping, learning_rate) and the bool "finite".
-      Where that is false the new state is worthless.
+      step(state, batch) → (state, metrics); metrics are "loss", "grad_norm" (before clipping),
+      "learning_rate", "averages" (`metrics.averages`: the objective's terms and the last two) and
+      the bool "finite".  Where that is false the new state is worthless, unless `skip_nans`.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -106,21 +110,35 @@ def make_train_step(
             grads = jax.lax.with_sharding_constraint(grads, shardings.trainable)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable)
         loss, norm = objective.loss(sums, weights_of(sums)), optax.global_norm(grads)
-        new = state.replace(
-            step=state.step + 1,
-            trainable=optax.apply_updates(state.trainable, updates),
-            opt_state=opt_state,
-        )
+        trainable = optax.apply_updates(state.trainable, updates)
+        finite, rate = jnp.isfinite(loss) & jnp.isfinite(norm), learning_rate(state.step)
+        averages = metrics.averages(sums, norm, rate)
+        if skip_nans:
+            trainable, opt_state = jax.tree.map(
+                lambda new, old: _unless_counter(finite, new, old),
+                (trainable, opt_state),
+                (state.trainable, state.opt_state),
+            )
+            # Zero by selection: 0 × NaN is NaN.
+            averages = jax.tree.map(lambda x: jnp.where(finite, x, jnp.zeros_like(x)), averages)
+        new = state.replace(step=state.step + 1, trainable=trainable, opt_state=opt_state)
         return new, {
             "loss": loss,
-            "averages": metrics.averages(sums, norm, learning_rate(state.step)),
-            "finite": jnp.isfinite(loss) & jnp.isfinite(norm),
+            "grad_norm": norm,
+            "learning_rate": rate,
+            "averages": averages,
+            "finite": finite,
         }
 
     # Written out, because XLA's own choice would differ from the first state's and cost a second
     # compilation at the second step.
     out = None if shardings is None else (shardings, None)
     return jax.jit(step, donate_argnums=0, out_shardings=out)
+
+
+def _unless_counter(finite: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    """New where finite; counters always, or the schedule would fall behind the step's number."""
+    return new if jnp.issubdtype(new.dtype, jnp.integer) else jnp.where(finite, new, old)
 
 
 def _ambient(shardings: TrainState | None) -> contextlib.AbstractContextManager:

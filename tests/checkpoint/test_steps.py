@@ -75,7 +75,8 @@ class Run:
         """The state, and what was saved about it."""
         template = template or self.template
         base = self.base if base is None else base
-        params, progress, about = checkpoints.restore(template.trainable, template.progress, base)
+        restored = checkpoints.restore(template.trainable, template.progress, base)
+        _, params, progress, about = restored
         return template.replace(trainable=params, **progress), about
 
 
@@ -209,7 +210,7 @@ def test_a_full_disk_is_a_sentence_and_the_last_checkpoint_stays(tmp_path, monke
         monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
         run.step()
         with pytest.raises(
-            UserError, match="the checkpoint of step 1 needs .* 1 B are free: .*is intact"
+            UserError, match="the checkpoint of step 1 needs .* 1 B are free: .*before stays"
         ):
             run.save(checkpoints)
         monkeypatch.undo()
@@ -225,7 +226,7 @@ def test_a_write_that_breaks_off_is_a_sentence_and_no_checkpoint(tmp_path):
     run.step()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with (
-        pytest.raises(UserError, match="cannot write a checkpoint.*is intact"),
+        pytest.raises(UserError, match="cannot write a checkpoint.*before stays"),
         Checkpoints(tmp_path) as checkpoints,
     ):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # no file beyond 100 bytes

@@ -45,6 +45,7 @@ def test_an_export_is_the_same_model(pair):
     good, text = compare(pair)
     assert good and "the same model" in text
     assert "prompt the same" in text and text.count("greedy text the same") == 1
+    assert "not square" in text and "laid on a white one first" in text
     for stage in ("vision", "connector", "logits", "KL"):
         assert stage in text
 

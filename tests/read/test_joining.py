@@ -75,3 +75,10 @@ def test_another_unit_note_length_in_a_part_changes_no_note():
     assert "L:1/4" in text  # a dotted half alone is shorter so
     joined, _ = joining.join([part(range(0, 5)), text], [(0, 1, 2), (2,)])
     assert [bar.duration for bar in abc.parse(joined).bars] == [b.duration for b in tune.bars]
+
+
+def test_a_part_that_was_cut_off_in_its_header_is_named_and_left_out():
+    parts = [part(range(0, 2)), "X:1\nT:a title that does not end", part(range(2, 6))]
+    text, notes = joining.join(parts, [(0,), (1,), (1, 2)])
+    assert len(notes) == 1 and "part 2 of 3" in notes[0]
+    assert abc.parse(text).bars[:2] == abc.parse(whole()).bars[:2] and text.count("X:") == 1

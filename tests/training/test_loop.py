@@ -1,86 +1,20 @@
-"""The loop: interrupted and resumed it ends where it would have ended, and it never saves a NaN."""
+"""The loop: interrupted and resumed it ends where it would have ended, and it never saves a NaN.
+
+What disks and other processes do to a run: test_loop_faults.py.
+"""
 
 import json
 import os
 import signal
 
-import jax
 import numpy as np
 import pytest
 
 from nota_jax.checkpoint.base import save_base
 from nota_jax.checkpoint.steps import load_params
 from nota_jax.errors import UserError
-from nota_jax.models.notagpt import NotaGPT
-from nota_jax.parallel.mesh import make_mesh
 from nota_jax.params import resolve, split_tree
-from nota_jax.training.loop import TrainConfig, train
-from nota_jax.training.optimizer import OptimizerConfig
-
-PHASE_2 = ((r"vision_tower/.*", False), (r".*", True))
-
-
-class Batches:
-    """A stand-in for the data pipeline: batch i is made from seed i.
-
-    on_batch: called with (i, batch) before it is handed out; it may change the batch, or the world.
-    """
-
-    def __init__(self, make, on_batch=lambda i, batch: None, limit=100):
-        self.make, self.on_batch, self.limit = make, on_batch, limit
-
-    def __iter__(self):
-        return Iterator(self)
-
-
-class Iterator:
-    def __init__(self, batches):
-        self.batches, self.next = batches, 0
-
-    def __next__(self):
-        if self.next >= self.batches.limit:
-            raise StopIteration
-        batch = self.batches.make(4, seed=self.next)
-        self.batches.on_batch(self.next, batch)
-        self.next += 1
-        return batch | {"ids": [[f"batch{self.next}-row{i}:title"] for i in range(4)]}
-
-    def get_state(self):
-        return {"next": self.next}
-
-    def set_state(self, state):
-        self.next = state["next"]
-
-
-@pytest.fixture
-def run(nano_config, nano_params, nano_batch):
-    """`run(folder, on_batch, **config)` → (outcome, lines said)."""
-
-    def start(folder, on_batch=lambda i, batch: None, params=nano_params, limit=100, **options):
-        config = dict(total_steps=6, trainable=PHASE_2, log_every=2, save_every=100)
-        config["optimizer"] = OptimizerConfig(learning_rate=1e-2)
-        said = []
-        outcome = train(
-            TrainConfig(**(config | options)),
-            NotaGPT(nano_config),
-            nano_params,
-            lambda shardings: params,
-            Batches(nano_batch, on_batch, limit),
-            make_mesh(devices=jax.devices()[:1]),
-            folder,
-            say=said.append,
-        )
-        return outcome, said
-
-    return start
-
-
-def bits(tree):
-    def raw(x):
-        is_key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
-        return np.asarray(jax.random.key_data(x) if is_key else x).tobytes()
-
-    return [raw(x) for x in jax.tree.leaves(tree)]
+from tests.training.small_runs import PHASE_2, bits
 
 
 def test_six_steps_equal_three_a_restart_and_three_bit_for_bit(run, tmp_path):
@@ -127,7 +61,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     with pytest.raises(UserError) as caught:
         run(tmp_path, poison, save_every=2)
     text = str(caught.value)
-    assert "step 4: loss" in text and "the checkpoint of step 2 is intact" in text
+    assert "step 4: loss" in text and "the checkpoint of step 2 stays" in text
     assert "batch4-row0:title, batch4-row1:title, batch4-row2:title and 1 more" in text
     record = json.loads((tmp_path / "nan_batch.json").read_text())
     assert (record["step"], len(record["ids"])) == (4, 4)

@@ -1,7 +1,4 @@
-"""Counting, timing, and a journal in which no step occurs twice."""
-
-import json
-import sys
+"""Counting and timing."""
 
 import jax
 import jax.numpy as jnp
@@ -69,26 +66,3 @@ def test_a_line_tells_speed_and_remaining_time():
         "step   7/100  loss 1.2500  accuracy 0.500  lr 1.00e-03  |g| 0.50  12,346 tok/s  "
         "10.0 img/s  60.0 q/s  wait 2 %  ETA 3:06"
     )
-
-
-def test_a_resumed_journal_holds_every_step_once(tmp_path):
-    with metrics.Journal(tmp_path) as journal:
-        for step in (1, 2, 3, 4):
-            journal.write(step, {"loss": 1.0 / step})
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 5, "lo')  # the process died here
-    with metrics.Journal(tmp_path, resumed_at=2) as journal:
-        journal.write(3, {"loss": 0.25})
-    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert lines == [
-        {"step": 1, "loss": 1.0},
-        {"step": 2, "loss": 0.5},
-        {"step": 3, "loss": 0.25},
-    ]
-    assert list((tmp_path / "tensorboard").glob("events.*"))
-
-
-def test_the_journal_needs_no_tensorflow(tmp_path):
-    with metrics.Journal(tmp_path) as journal:
-        journal.write(1, {"loss": 1.0})
-    assert "tensorflow" not in sys.modules

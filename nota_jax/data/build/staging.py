@@ -7,7 +7,6 @@ everything is done.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from nota_jax.data.store.reader import missing_shards
 from nota_jax.errors import UserError
-from nota_jax.files import full_disk_is_an_error, write_atomic, write_json
+from nota_jax.files import full_disk_is_an_error, locked, write_atomic, write_json
 
 REPORT = "build_report.json"
 # Of datasets older than an argument: what was built before there was a choice.
@@ -66,11 +65,7 @@ def opened(out: Path, arguments: Mapping[str, object]) -> Iterator[Path]:
             (work / "chunks").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {work}: {error.strerror}; choose another --out") from None
-    with open(work / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another build is writing {work}: wait for it to end") from None
+    with locked(work, "builds a dataset"):
         begun = _read_json(work / "arguments.json")
         if begun is None:
             write_json(work / "arguments.json", arguments)

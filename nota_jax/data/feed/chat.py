@@ -8,17 +8,23 @@ two pieces, split right behind the image token:
     turn     \\nQUESTION [/INST] ANSWER </s>
 
 A special token is a wall for every Hugging Face fast tokenizer, so the pieces have the tokens of
-the unsplit text.  What is supervised is known from how the text was put together (the prompt is
-tokenised by itself, as it is at inference, and its tokens must open the turn's); nothing is ever
-searched for.  Source of the formats: LLaVA's `conversation.py` (`mistral_instruct`, `plain`).
+the unsplit text.  Only the template writes special tokens: what a title, a question or an answer
+spells like one is text.  What is supervised is known from how the text was put together (the
+prompt is tokenised by itself, as it is at inference, and its tokens must open the turn's); nothing
+is ever searched for.  Source of the formats: LLaVA's `conversation.py` (`mistral_instruct`,
+`plain`).
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from nota_jax.errors import UserError
@@ -58,24 +64,71 @@ TEMPLATES = {
     "plain": Template("", "", "", "", "\n", asks=False),
 }
 
-# The same conversation for `tokenizer.apply_chat_template`; BOS is the tokenizer's to add.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{% if message['role'] == 'user' %}[INST] "
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %} [/INST]"
-    "{% else %} {% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}"
-    " {{ eos_token }}{% endif %}{% endfor %}"
-)
-
 
 def template(name: str) -> Template:
     """The template of that name, or a UserError that lists the names."""
     if name not in TEMPLATES:
         raise UserError(f"unknown chat template {name!r}: choose one of {', '.join(TEMPLATES)}")
     return TEMPLATES[name]
+
+
+def jinja(name: str, lead: str = "") -> str:
+    """The same conversation for `apply_chat_template`, where BOS stands in the text.
+
+    Pictures go in front of the text, as in training, in whatever order a message has them.
+    Training had no system message; one goes in front of the question, behind the picture, so that
+    the prefix stays training's.  What cannot be said in this form is refused, not left out.
+
+    lead: what stands between BOS and the rest; see `chat_template`.
+    """
+    t = template(name)
+    asked = f"ns.system + ns.text + {t.after_question!r}" if t.asks else "''"
+    ending = " + eos_token + ".join(map(repr, t.after_answer.split("{eos}")))
+    return (
+        "{{ bos_token }}" + lead + "{% set ns = namespace(system='') %}"
+        "{% for message in messages %}{% set ns.images = '' %}{% set ns.text = '' %}"
+        "{% if message['content'] is string %}{% set ns.text = message['content'] %}{% else %}"
+        "{% for part in message['content'] %}"
+        "{% if part['type'] == 'text' %}{% set ns.text = ns.text + part['text'] %}"
+        "{% elif part['type'] in ['image', 'image_url'] %}"
+        f"{{% set ns.images = ns.images + {IMAGE + t.before_question!r} %}}"
+        "{% else %}{{ raise_exception('this model reads pictures and text, no ' + part['type']) }}"
+        "{% endif %}{% endfor %}{% endif %}"
+        "{% if message['role'] in ['system', 'developer'] %}"
+        "{% if ns.text %}{% set ns.system = ns.system + ns.text + '\\n\\n' %}{% endif %}"
+        "{% elif message['role'] == 'user' %}"
+        f"{{{{ {t.before_image!r} + ns.images + {asked} }}}}{{% set ns.system = '' %}}"
+        "{% elif message['role'] == 'assistant' %}"
+        f"{{{{ {t.before_answer!r} + ns.text + {ending} }}}}"
+        "{% else %}{{ raise_exception('there is no role ' + message['role'] + ' here') }}"
+        "{% endif %}{% endfor %}"
+        "{% if ns.system %}{{ raise_exception('a system message needs a question behind it') }}"
+        "{% endif %}"
+    )
+
+
+CHAT_TEMPLATE = jinja("mistral_instruct")
+
+
+def chat_template(tok: PreTrainedTokenizerBase, name: str = "mistral_instruct") -> str:
+    """The Jinja template whose text, tokenised without further special tokens, is training's.
+
+    Training puts BOS in front as an id.  Spelled out, it makes what follows no beginning of a text,
+    which SentencePiece would mark with a space: those tokenizers get one to read.
+
+    Raises:
+      UserError: neither with a space nor without are the tokens training's.
+    """
+    if tok.bos_token is None:  # training says it
+        return jinja(name)
+    for lead in ("", " "):
+        text = tok.bos_token + lead + template(name).before_image + IMAGE
+        if tok(text, add_special_tokens=False)["input_ids"] == encode_prefix(tok, name, 1):
+            return jinja(name, lead)
+    raise UserError(
+        f"the tokenizer {tok.name_or_path} reads a text behind {tok.bos_token} in another way than "
+        f"by itself: no chat template writes the prompts of {name!r} for it"
+    )
 
 
 class EncodedTurn(NamedTuple):
@@ -119,7 +172,7 @@ def encode_prompts(
     tok: PreTrainedTokenizerBase, name: str, questions: Sequence[str]
 ) -> list[list[int]]:
     """Tokens between the image and the answer, for each question: what generation starts from."""
-    written = template(name)
+    written = _aliased(tok, template(name))
     return [ids for ids, _ in _encoded(tok, [written.prompt(question) for question in questions])]
 
 
@@ -129,14 +182,10 @@ def encode_turns(
     """Tokens of each question with its answer, and how many of them are prompt.
 
     Raises:
-      UserError: a text holds a special token such as `<image>`, or the tokenizer merges the end
-        of a prompt with the beginning of its answer (training would then show the model a prompt
-        that it never meets at inference).
+      UserError: the tokenizer merges the end of a prompt with the beginning of its answer
+        (training would then show the model a prompt that it never meets at inference).
     """
-    written, eos = template(name), tok.eos_token or ""
-    for text in (*questions, *answers):
-        if IMAGE in text or PAD in text or (eos and eos in text):
-            raise UserError(f"a question or answer holds a special token: {text[:80]!r}")
+    written, eos = _aliased(tok, template(name)), _alias(tok.eos_token or "")
     prompts = [written.prompt(question) for question in questions]
     distinct = list(dict.fromkeys(prompts))  # a handful of phrasings asks most questions
     prompt_ids = {p: ids for p, (ids, _) in zip(distinct, _encoded(tok, distinct), strict=True)}
@@ -168,13 +217,64 @@ def _encoded(
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Tokens of each text as it stands behind an image token, and where in the text they begin.
 
+    texts: whose special tokens go by their aliases; what is spelled as one is text.
+
     The image token is tokenised with it and dropped: several tokenizers treat the beginning of a
     text in their own way (SentencePiece puts a space there).
     """
-    if not texts:
-        return
-    found = tok(
-        [IMAGE + text for text in texts], add_special_tokens=False, return_offsets_mapping=True
-    )
-    for ids, offsets in zip(found["input_ids"], found["offset_mapping"], strict=True):
-        yield ids[1:], [start - len(IMAGE) for start, _ in offsets[1:]]
+    backend, _ = _with_aliases(tok)
+    behind = [_alias(IMAGE) + text for text in texts]
+    for found in backend.encode_batch(behind, add_special_tokens=False):
+        yield found.ids[1:], [start - len(IMAGE) for start, _ in found.offsets[1:]]
+
+
+def _alias(token: str) -> str:
+    """A special token's name that no text holds: Unicode keeps U+FDD0 out of texts."""
+    return token and "\ufdd0" + token[1:]  # of the same length, which offsets count on
+
+
+def _aliased(tok: PreTrainedTokenizerBase, written: Template) -> Template:
+    """The template with the tokenizer's special tokens under their aliases."""
+    _, special = _with_aliases(tok)
+    parts = dataclasses.asdict(written)
+    for field, part in parts.items():
+        for token in special if isinstance(part, str) else ():
+            parts[field] = parts[field].replace(token, _alias(token))
+    return Template(**parts)
+
+
+_KNOWN: weakref.WeakKeyDictionary[PreTrainedTokenizerBase, tuple[int, Tokenizer, list[str]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _with_aliases(tok: PreTrainedTokenizerBase) -> tuple[Tokenizer, list[str]]:
+    """The same tokenizer that knows its special tokens by their aliases alone; and these tokens.
+
+    A title may spell `</s>` or `[INST]`.  Ids and all other tokens are the same; merges that would
+    spell a special token are gone with its name.
+    """
+    if tok not in _KNOWN or _KNOWN[tok][0] != len(tok):
+        state = json.loads(tok.backend_tokenizer.to_str())
+        special = {entry["content"] for entry in state["added_tokens"] if entry["special"]}
+
+        def name(token: str) -> str:
+            return _alias(token) if token in special else token
+
+        for entry in state["added_tokens"]:
+            entry["content"] = name(entry["content"])
+        model, rest = state["model"], dict(post_processor=None, padding=None, truncation=None)
+        if isinstance(model["vocab"], dict):
+            model["vocab"] = {name(token): i for token, i in model["vocab"].items()}
+        else:  # of a Unigram, with scores
+            model["vocab"] = [[name(token), score] for token, score in model["vocab"]]
+        if isinstance(model.get("unk_token"), str):
+            model["unk_token"] = name(model["unk_token"])
+        if "merges" in model:
+            pairs = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+            spelled = ({a, b, a + b} for a, b in pairs)
+            model["merges"] = [p for p, s in zip(pairs, spelled, strict=True) if not s & special]
+        longest_first = sorted(special, key=len, reverse=True)
+        backend = Tokenizer.from_str(json.dumps(state | rest))
+        _KNOWN[tok] = len(tok), backend, longest_first
+    return _KNOWN[tok][1:]

@@ -1,5 +1,8 @@
 """The image transform of CLIP and LLaVA: encoded picture → uint8 square.
 
+A picture is first what an image viewer shows of it (`opaque`): turned as its EXIF says, with its
+transparent places on paper, and in 8 bits of grey or colour.
+
 Resampling happens here on the host with Pillow, as in Hugging Face's `CLIPImageProcessorPil` and
 `LlavaImageProcessorPil`; pictures travel to the device as uint8 (a quarter of the bytes) and are
 normalised there.
@@ -7,16 +10,20 @@ normalised there.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nota_jax.errors import UserError
 
 MODES = ("pad", "center_crop")
 WHITE = (255, 255, 255)
+SCALES = (1, 255, 65535)  # where white may lie in pictures of integers or floats
+WHITE_IS_ZERO, PHOTOMETRIC = 0, 262  # a value and a tag of TIFF
+TURNING = (b"eXIf", b"exif", b"Orientation")  # one of them is in a PNG that is to be turned
 # What Pillow raises for a file that is no readable picture.
 BROKEN = (
     UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError,
@@ -75,19 +82,32 @@ def square(
 
 
 def decode(png: bytes, *, background: tuple[int, int, int] = WHITE, name: str = "") -> Image.Image:
-    """The picture in mode "L" or "RGB"; transparency is laid over `background`."""
+    """The picture in mode "L" or "RGB", as `opaque` makes it."""
     try:
         with warnings.catch_warnings():
             # Pillow only warns from 90 to 180 million pixels: no score is that large.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(png))
-            image.load()
-    except BROKEN as error:
+            return opaque(open_picture(png), background)
+    except (*BROKEN, UserError) as error:
         raise UserError(
             f"cannot read the image{f' of record {name}' if name else ''}: {reason(error)}; "
             "build the dataset again or leave this record out"
         ) from None
-    return opaque(image, background)
+
+
+def open_picture(data: bytes) -> Image.Image:
+    """Pillow's picture, its header read; a transparent colour is one of the picture's pixels.
+
+    PNG keeps that colour in the file's bits, and Pillow leaves it there.
+    """
+    image: Image.Image = Image.open(io.BytesIO(data))
+    colour, tile = image.info.get("transparency"), getattr(image, "tile", None)
+    raw = tile[0].args if tile else None
+    if colour is not None and raw in ("L;2", "L;4"):
+        image.info["transparency"] = colour * (85 if raw == "L;2" else 17)
+    elif colour is not None and raw == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in colour)
+    return image
 
 
 def reason(error: Exception) -> str:
@@ -98,24 +118,60 @@ def reason(error: Exception) -> str:
 
 
 def opaque(image: Image.Image, background: tuple[int, int, int] = WHITE) -> Image.Image:
-    """In mode "L" or "RGB"; transparency is laid over `background`."""
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    """In mode "L" or "RGB", upright; transparency is laid over `background`.
+
+    Raises:
+      UserError: numbers of which nobody knows what is white.
+    """
+    image.load()
+    inverted = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
+    with contextlib.suppress(Exception):  # a damaged EXIF, at which viewers turn nothing either
+        image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        image = _grey(image, inverted)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, (*background, 255))
         return Image.alpha_composite(paper, image).convert("RGB")
-    return image.convert("RGB")
+    if image.mode in ("L", "RGB"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _grey(image: Image.Image, inverted: bool) -> Image.Image:
+    """Integers of 16 or 32 bits and floats, in 8 bits; Pillow's own conversion clips them.
+
+    White is the smallest of `SCALES` that holds the brightest pixel: 16 bits are often said to be
+    32, and floats run to 1 or to 255.
+
+    inverted: zero is white, which Pillow leaves to us for such numbers.
+    """
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= SCALES[-1]):  # NaN is neither
+        raise UserError(
+            f"its pixels are numbers from {low} to {high}, and nothing says which is white: save "
+            "it with 8 or 16 bits a pixel"
+        )
+    white = next(scale for scale in SCALES if high <= scale)
+    integers = values.dtype.kind in "iu"
+    scaled = values >> 8 if integers and white == SCALES[-1] else values * (255 / white)
+    grey = scaled.astype(np.uint8)
+    if inverted:
+        grey = 255 - grey
+    colour = image.info.get("transparency")
+    if not isinstance(colour, int):
+        return Image.fromarray(grey)
+    return Image.fromarray(np.dstack([grey, np.where(values == colour, 0, 255).astype(np.uint8)]))
 
 
 def placement(png: bytes, size: int, mode: str = "pad") -> tuple[float, float, float]:
     """Where `load` puts a picture: the factor of its size, then pixels to the right and down."""
     with Image.open(io.BytesIO(png)) as image:  # reads the header alone
         width, height = image.size
+        known = image.format == "PNG" and not any(mark in png for mark in TURNING)
+    if not known:
+        width, height = decode(png).size
     scale = size / (max if mode == "pad" else min)(width, height)
     return scale, (size - scale * width) / 2, (size - scale * height) / 2
 

@@ -25,12 +25,20 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from tokenizers.trainers import BpeTrainer
 from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from nota_jax.data.feed.chat import CHAT_TEMPLATE, IMAGE, PAD
+from nota_jax.data.feed.chat import CHAT_TEMPLATE, IMAGE, PAD, chat_template
 from nota_jax.errors import UserError
-from nota_jax.files import full_disk_is_an_error
+from nota_jax.files import full_disk_is_an_error, write_atomic
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "[INST]", "[/INST]", IMAGE, PAD)
-FILES = ("tokenizer.json", "tokenizer.model")  # a folder with one of them holds a tokenizer
+SENTENCEPIECE = "tokenizer.model"
+FILES = ("tokenizer.json", SENTENCEPIECE)  # a folder with one of them holds a tokenizer
+# Of `tokenizer_config.json`: how and from where it was loaded, which is nobody else's business.
+NOT_KEPT = (
+    "is_local", "local_files_only", "name_or_path", "tokenizer_file", "vocab_file", "merges_file",
+    "special_tokens_map_file", "cache_dir", "revision", "subfolder", "token", "use_auth_token",
+    "force_download", "proxies", "trust_remote_code", "auto_map", "from_slow", "_commit_hash",
+    "_from_auto",
+)  # fmt: skip
 VOCABULARY_MULTIPLE = 64
 SMALLEST_VOCABULARY = len(SPECIAL_TOKENS) + 256
 
@@ -137,7 +145,8 @@ def load_tokenizer(place: str | pathlib.Path) -> PreTrainedTokenizerFast:
     """A fast tokenizer from tokenizer.json or a SentencePiece tokenizer.model, where `find` does.
 
     `<image>` and `<pad>` are added where they are missing (in this order, so that a Mistral
-    vocabulary of 32,000 gets LLaVA's 32000 and 32001), and a chat template too.
+    vocabulary of 32,000 gets LLaVA's 32000 and 32001).  The chat template is always ours: one that
+    the tokenizer brings is another conversation than training's, and knows no pictures.
 
     Raises:
       UserError: there is no tokenizer, or not one that can be read.
@@ -154,8 +163,7 @@ def load_tokenizer(place: str | pathlib.Path) -> PreTrainedTokenizerFast:
     tok.add_tokens([AddedToken(IMAGE, normalized=False, special=True)], special_tokens=True)
     if tok.pad_token is None:
         tok.add_special_tokens({"pad_token": PAD})
-    if tok.chat_template is None:
-        tok.chat_template = CHAT_TEMPLATE
+    tok.chat_template = chat_template(tok)
     return tok
 
 
@@ -189,7 +197,8 @@ def mistakable(tok: PreTrainedTokenizerBase) -> np.ndarray:
 def save_tokenizer(tok: PreTrainedTokenizerBase, folder: str | pathlib.Path) -> None:
     """Writes the tokenizer so that transformers 4 and 5 both load it.
 
-    `tokenizer.json` appears last: where it stands, the tokenizer is whole.
+    `tokenizer.json` appears last: where it stands, the tokenizer is whole.  The SentencePiece file
+    that it was loaded from or beside follows: GGUF's converters read no other.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -200,6 +209,7 @@ def save_tokenizer(tok: PreTrainedTokenizerBase, folder: str | pathlib.Path) -> 
         tok.save_pretrained(unfinished)
         config = pathlib.Path(unfinished, "tokenizer_config.json")
         settings = json.loads(config.read_text())
+        settings = {key: value for key, value in settings.items() if key not in NOT_KEPT}
         # Transformers 5 writes a class and a list that 4 cannot read; both read these.
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
         if isinstance(settings.get("extra_special_tokens"), list):
@@ -207,3 +217,8 @@ def save_tokenizer(tok: PreTrainedTokenizerBase, folder: str | pathlib.Path) -> 
         config.write_text(json.dumps(settings, indent=2) + "\n")
         for path in sorted(config.parent.iterdir(), key=lambda path: path.name in FILES):
             path.replace(folder / path.name)
+        pieces = pathlib.Path(tok.name_or_path or "-", SENTENCEPIECE)
+        if not pieces.is_file():
+            (folder / SENTENCEPIECE).unlink(missing_ok=True)  # of another tokenizer
+        elif pieces.resolve() != (folder / SENTENCEPIECE).resolve():
+            write_atomic(folder / SENTENCEPIECE, pieces.read_bytes())

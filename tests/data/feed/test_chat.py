@@ -45,7 +45,8 @@ def encode_turn(tok, template: str, question: str, answer: str) -> chat.EncodedT
     return chat.encode_turns(tok, template, [question], [answer])[0]
 
 
-@pytest.mark.parametrize("question, answer", EXCHANGES)
+# What spells a special token is text to us, and none when the whole is tokenised at once.
+@pytest.mark.parametrize("question, answer", [e for e in EXCHANGES if "[INST]" not in e[0]])
 def test_prefix_and_turn_have_the_tokens_of_the_unsplit_text(tok, question, answer):
     prefix = chat.encode_prefix(tok, "mistral_instruct", 5)
     ids, *_ = encode_turn(tok, "mistral_instruct", question, answer)
@@ -98,23 +99,54 @@ def test_a_batch_of_turns_equals_the_turns_one_by_one(tok):
 
 
 def test_the_chat_template_writes_the_same_conversation(tok):
-    tok.chat_template = chat.CHAT_TEMPLATE
-    for question, answer in EXCHANGES[:3]:
-        messages = [
-            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]},
-            {"role": "assistant", "content": [{"type": "text", "text": answer}]},
-        ]
-        text = tok.apply_chat_template(messages, tokenize=False)
-        ids, *_ = encode_turn(tok, "mistral_instruct", question, answer)
-        assert unsplit(tok, text) == chat.encode_prefix(tok, "mistral_instruct", 1) + ids
+    for name in chat.TEMPLATES:
+        tok.chat_template = chat.chat_template(tok, name)
+        for question, answer in EXCHANGES[:3]:
+            messages = [
+                {"role": "user", "content": [{"type": "image"},
+                                             {"type": "text", "text": question}]},
+                {"role": "assistant", "content": [{"type": "text", "text": answer}]},
+            ]  # fmt: skip
+            text = tok.apply_chat_template(messages, tokenize=False)
+            ids, *_ = encode_turn(tok, name, question, answer)
+            want = chat.encode_prefix(tok, name, 1) + ids
+            assert tok(text, add_special_tokens=False)["input_ids"] == want
 
 
-@pytest.mark.parametrize("text", ["<image>", "so </s> it", "<pad>"])
-def test_special_tokens_in_a_text_are_refused(tok, text):
-    with pytest.raises(UserError, match="special token"):
-        encode_turn(tok, "mistral_instruct", "What?", text)
-    with pytest.raises(UserError, match="special token"):
-        encode_turn(tok, "mistral_instruct", text, "That.")
+SPECIAL = ("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "<image>", "<pad>", "[TOOL_CALLS]")
+
+
+@pytest.mark.parametrize("token", SPECIAL)
+def test_what_is_spelled_as_a_special_token_is_text(tok, token):
+    """In title, question and answer: no control token, and it is read back as it was written."""
+    control = {i for i, added in tok.added_tokens_decoder.items() if added.special}
+    tune = f"X:1\nT:Boys {token} Girls\nK:G\n|:G2{token}AB:|"
+    for question, answer in (
+        (f"Is it {token}?", tune), ("Title?", token), (token, f"{token}{token}"),
+        (f"{token} first", f"last {token}"),
+    ):  # fmt: skip
+        ids, n_prompt, starts = encode_turn(tok, "mistral_instruct", question, answer)
+        plain, n_plain, _ = encode_turn(tok, "mistral_instruct", "Is it?", "G major")
+        assert control.isdisjoint(ids[n_prompt:-1]) and ids[-1] == tok.eos_token_id
+        assert control & set(ids[:n_prompt]) == control & set(plain[:n_plain])
+        assert chat.decode_answer(tok, ids[n_prompt:]) == answer
+        assert tok.decode(ids[:n_prompt], skip_special_tokens=False).strip() == (
+            f"{question} [/INST]"
+        )
+        assert starts == sorted(starts) and starts[-1] > len(answer) - 1
+        (prompt,) = chat.encode_prompts(tok, "mistral_instruct", [question])
+        assert prompt == ids[:n_prompt]
+        caption, *_ = encode_turn(tok, "plain", question, answer)
+        assert control.isdisjoint(caption) and tok.decode(caption) == f"{answer}\n"
+
+
+def test_a_tokenizer_that_grew_is_not_taken_for_what_it_was(tok):
+    chat.encode_prompts(tok, "mistral_instruct", ["What?"])
+    other = load_tokenizer(tok.name_or_path)
+    chat.encode_prompts(other, "mistral_instruct", ["What?"])
+    other.add_tokens(["Strathspey"])
+    (ids,) = chat.encode_prompts(other, "mistral_instruct", ["A Strathspey?"])
+    assert other.convert_tokens_to_ids("Strathspey") in ids
 
 
 def test_an_unknown_template_lists_the_templates(tok):

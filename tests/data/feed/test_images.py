@@ -1,6 +1,8 @@
 """The image transform against Hugging Face's processors, and what it does with odd files."""
 
 import io
+import struct
+import zlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +98,119 @@ def test_sixteen_bit_grey_is_scaled_and_one_bit_is_black_and_white():
     np.testing.assert_array_equal(images.load(encode(grey), 64)[:, :, 0], grey >> 8)
     bits = random_pixels(64, 64, channels=1) > 127
     np.testing.assert_array_equal(images.load(encode(bits), 64)[:, :, 0], bits * np.uint8(255))
+
+
+def png(depth: int, kind: int, row: bytes, width: int, transparent: bytes) -> bytes:
+    """A PNG of one row, written by hand: Pillow writes no grey of 2 bits and no colour of 16."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, 1, depth, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        chunk(name, data)
+        for name, data in (
+            (b"IHDR", header), (b"tRNS", transparent), (b"IDAT", zlib.compress(b"\0" + row)),
+            (b"IEND", b""),
+        )
+    )  # fmt: skip
+
+
+BLACK, GREY, RED = (0, 0, 0), (170, 170, 170), (255, 0, 0)
+WITH_A_TRANSPARENT_COLOUR = {
+    # two pixels: one that stays, and one of the transparent colour
+    "grey of 8 bits": (png(8, 0, b"\xaa\x00", 2, b"\0\0"), GREY),
+    "grey of 16 bits": (png(16, 0, b"\xaa\x10\x00\x05", 2, b"\0\5"), GREY),
+    "grey of 4 bits": (png(4, 0, b"\xa3", 2, b"\0\3"), GREY),
+    "grey of 2 bits": (png(2, 0, b"\x90", 2, b"\0\1"), GREY),
+    "1 bit": (png(1, 0, b"\x80", 2, b"\0\0"), images.WHITE),
+    "colours": (png(8, 2, b"\xff\0\0\0\0\0", 2, bytes(6)), RED),
+    "colours of 16 bits": (png(16, 2, b"\xff\xff" + bytes(4) + b"\1\2" * 3, 2, b"\1\2" * 3), RED),
+}
+
+
+@pytest.mark.parametrize("kind", WITH_A_TRANSPARENT_COLOUR)
+def test_a_transparent_colour_is_paper(kind):
+    data, stays = WITH_A_TRANSPARENT_COLOUR[kind]
+    first, second = np.asarray(images.decode(data).convert("RGB"))[0].tolist()
+    assert (tuple(first), tuple(second)) == (stays, images.WHITE)
+
+
+def test_a_palette_with_transparent_colours_is_on_paper():
+    palette = Image.new("P", (3, 1))
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255])
+    palette.putdata([0, 1, 2])
+    for transparency, seen in ((0, [images.WHITE, RED]), (b"\xff\x00\xff", [BLACK, images.WHITE])):
+        file = io.BytesIO()
+        palette.save(file, "PNG", transparency=transparency)
+        pixels = np.asarray(images.decode(file.getvalue()))[0].tolist()
+        assert [tuple(pixel) for pixel in pixels] == [*seen, (0, 0, 255)]
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_its_exif_says(form, orientation):
+    upright = np.full((24, 48), 255, np.uint8)
+    upright[:8, :16] = 0  # ink in one corner of a wide page
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.T, 6: upright.T[::-1], 7: upright.T[::-1, ::-1], 8: upright.T[:, ::-1],
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lossless = {"lossless": True} if form == "WEBP" else {}
+    data = encode(np.ascontiguousarray(stored), format=form, exif=exif, **lossless)
+    shown = np.asarray(images.decode(data).convert("L")).astype(int)
+    assert shown.shape == upright.shape and np.abs(shown - upright).max() < 30
+    assert images.placement(data, 48) == (1, 0, 12)
+
+
+def test_a_damaged_exif_turns_nothing():
+    pixels = random_pixels(20, 10)
+    data = encode(pixels, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+    np.testing.assert_array_equal(np.asarray(images.decode(data)), pixels)
+
+
+def tiff(values: np.ndarray, **options) -> bytes:
+    return encode(values, format="TIFF", **options)
+
+
+RAMP = np.linspace(0, 255, 40 * 40).reshape(40, 40).astype(np.uint8)
+NUMBERS = {
+    "floats to 1": (RAMP / 255).astype(np.float32),
+    "floats to 255": RAMP.astype(np.float32),
+    "floats to 65535": RAMP.astype(np.float32) * 257,
+    "32 bits that hold 8": RAMP.astype(np.int32),
+    "32 bits that hold 16": RAMP.astype(np.int32) * 257,
+    "16 bits": RAMP.astype(np.uint16) * 257,
+    "16 bits that hold 8": RAMP.astype(np.uint16),
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_integers_and_floats_are_shades_of_grey(kind):
+    shown = np.asarray(images.decode(tiff(NUMBERS[kind]))).astype(int)
+    assert np.abs(shown - RAMP).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "32 bits that hold 8", "floats to 255"])
+def test_where_zero_is_white_it_is_shown_white(kind):
+    data = tiff(NUMBERS[kind], tiffinfo={images.PHOTOMETRIC: images.WHITE_IS_ZERO})
+    try:
+        shown = np.asarray(images.decode(data, name="r")).astype(int)
+    except UserError as refused:  # Pillow reads it in no such form
+        assert "record r" in str(refused)
+    else:
+        assert np.abs(shown - (255 - RAMP)).max() <= 1
+
+
+@pytest.mark.parametrize("value", [-1, 70000, 2**31 - 1, np.float32(-0.5), np.nan, np.inf])
+def test_numbers_of_which_none_is_known_to_be_white_are_refused_by_name(value):
+    values = np.full((40, 40), value, np.int32 if isinstance(value, int) else np.float32)
+    with pytest.raises(UserError, match="record x-7: its pixels are numbers from .* 8 or 16 bits"):
+        images.load(tiff(values), 40, name="x-7")
 
 
 def test_normalize_is_the_same_in_numpy_and_jax():

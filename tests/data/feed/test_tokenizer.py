@@ -1,6 +1,7 @@
 """The byte-level BPE made for scores: reversible, deterministic, one token a note."""
 
 import json
+import pathlib
 import random
 import re
 import subprocess
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nota_jax.data.feed import tokenizer
+from nota_jax.data.feed.chat import CHAT_TEMPLATE
 from nota_jax.data.feed.tokenizer import (
     SPECIAL_TOKENS,
     find,
@@ -128,6 +130,37 @@ def test_a_tokenizer_that_was_half_written_is_not_found(tok, tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         save_tokenizer(tok, tmp_path)
     assert find(tmp_path) is None and not list(tmp_path.iterdir())
+
+
+def test_what_is_saved_says_nothing_of_where_it_was_loaded(tok, tmp_path):
+    settings = json.loads((pathlib.Path(tok.name_or_path) / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_file": "/home/me/tokenizer.json", "auto_map": {"AutoTokenizer": "x.y"}}
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    save_tokenizer(tok, source)
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    save_tokenizer(load_tokenizer(source), copy)
+    kept = json.loads((copy / "tokenizer_config.json").read_text())
+    assert not set(tokenizer.NOT_KEPT) & kept.keys()
+    assert str(tmp_path) not in (copy / "tokenizer_config.json").read_text()
+
+
+def test_a_sentencepiece_file_travels_with_the_tokenizer(tok, tmp_path):
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    save_tokenizer(tok, first)
+    assert not (first / "tokenizer.model").exists()
+    (first / "tokenizer.model").write_bytes(b"pieces")
+    save_tokenizer(load_tokenizer(first), second)
+    save_tokenizer(load_tokenizer(second), third)
+    assert (third / "tokenizer.model").read_bytes() == b"pieces"
+
+
+def test_a_template_that_the_tokenizer_brings_is_replaced_by_ours(tok, tmp_path):
+    save_tokenizer(tok, tmp_path)
+    (tmp_path / "chat_template.jinja").unlink()
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>"}
+    settings["chat_template"] = "{{ messages[0]['content'] + '!' }}"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert load_tokenizer(tmp_path).chat_template == CHAT_TEMPLATE
 
 
 def test_a_vocabulary_is_rounded_up_unless_its_size_is_given():

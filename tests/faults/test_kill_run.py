@@ -1,0 +1,12 @@
+"""SIGKILL at any moment costs time and nothing else (`python -m tests.faults.kill_run`: thirty)."""
+
+import pytest
+
+from tests.faults import kill_run
+
+
+@pytest.mark.timeout(1200)  # five processes, one after the other; each begins by compiling
+def test_a_run_that_was_killed_three_times_is_the_undisturbed_run(tmp_path):
+    found, met = kill_run.compare(tmp_path, kills=3, seed=9, say=lambda _: None)
+    assert found == []
+    assert sum(n for kind, n in met.items() if kind != "locks left behind") == 3
