@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import shutil
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,10 +29,12 @@ from nota_jax.data.build.contact_sheet import contact_sheet
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.build.pages import Drawing, Settings, drawings, pages, scanned
 from nota_jax.data.build.report import Tally
+from nota_jax.data.records import Page
 from nota_jax.data.store import layout, writer
 from nota_jax.errors import UserError
 from nota_jax.files import write_atomic
 from nota_jax.notation import abc
+from nota_jax.notation.engraving.layout import Picture
 from nota_jax.notation.engraving.pool import EngravePool, Result
 
 # What an interruption costs at most, and what a shard holds.
@@ -122,18 +125,29 @@ def _plan(source: SourceTune, settings: Settings) -> Plan:
     tally.count("tunes", *place)
     try:
         tune = abc.parse(source.text, source=source.file, line=source.line)
+        problems = {problem.kind: problem for problem in abc.check(tune)}
+        sounds = any(event.notes for event in tune.events)
+        planned = drawings(source, tune, settings) if sounds else ()
     except abc.AbcError as error:
         tally.drop("parse", error.message, str(error))
         return Plan(source, (), tally)
+    except Exception as error:
+        _drop_by_bug(tally, "parse", error, source.id)
+        return Plan(source, (), tally)
     tally.count("parsed", *place)
-    for kind, problem in {problem.kind: problem for problem in abc.check(tune)}.items():
+    for kind, problem in problems.items():
         tally.count("problem", kind, example=f"{source.id}: {problem}")
-    if not any(event.notes for event in tune.events):
+    if not sounds:
         tally.drop("parse", "the tune has no notes", source.id)
         return Plan(source, (), tally)
-    planned = drawings(source, tune, settings)
     tally.melodies.add(planned[0].melody_hash)
     return Plan(source, planned, tally)
+
+
+def _drop_by_bug(tally: Tally, stage: str, error: Exception, name: str) -> None:
+    """One tune is lost over a bug, not the hours of a build; the report shows it."""
+    reason = f"unexpected {type(error).__name__}: {error}"
+    tally.drop(stage, reason, f"{name}: {reason}")
 
 
 def _drawn(plans: Iterable[Plan], pool: EngravePool) -> Iterator[tuple[Plan, list[Result]]]:
@@ -162,22 +176,34 @@ def _records(
             tally.drop("engrave", result, f"{drawing.id}: {result}")
             continue
         plain, tinted = result
+        try:
+            versions = _versions(drawing, plain, tinted, settings)
+            records = [layout.encode(version) for version in versions]
+        except Exception as error:
+            _drop_by_bug(tally, "ask", error, drawing.id)
+            continue
         drawn = True
         tally.count("composer", drawing.composer_source)
         tally.count("staff_spacing", f"{int(plain.staff_spacing * 2) / 2}")
-        for page in pages(drawing, plain, tinted, settings):
-            versions = [page]
-            if drawing.part == "test" and page.task != "analysis":
-                versions.append(scanned(page))
-            for version in versions:
-                split = f"{version.task}_{version.metadata['split']}"
-                tally.count("page", split, region)
-                tally.count("licence", f"{plan.source.corpus}: {plan.source.licence}")
-                for turn in version.turns:
-                    tally.count("question", split, turn.subtask, region)
-                yield split, layout.encode(version)
+        for version, record in zip(versions, records, strict=True):
+            split = f"{version.task}_{version.metadata['split']}"
+            tally.count("page", split, region)
+            tally.count("licence", f"{plan.source.corpus}: {plan.source.licence}")
+            for turn in version.turns:
+                tally.count("question", split, turn.subtask, region)
+            yield split, record
     if drawn:
         tally.count("drawn", region, plan.source.corpus)
+
+
+def _versions(drawing: Drawing, plain: Picture, tinted: Picture, settings: Settings) -> list[Page]:
+    """The pages of a drawing, those to be tested on as scans too."""
+    versions = []
+    for page in pages(drawing, plain, tinted, settings):
+        versions.append(page)
+        if drawing.part == "test" and page.task != "analysis":
+            versions.append(scanned(page))
+    return versions
 
 
 def _draw_missing(
@@ -204,6 +230,13 @@ def _draw_missing(
             staging.write_chunk(paths[index], records, tally.to_json())
             n_pages += len(records)
             bar.set_postfix_str(f"{n_pages / (time.monotonic() - start):.1f} pages/s")
+        if pool.deaths:
+            how = ", ".join(f"{reason}: {n}" for reason, n in sorted(pool.deaths.items()))
+            bar.write(
+                f"{pool.deaths.total()} engraving workers were replaced ({how}); which tunes were "
+                "dropped for it stands in build_report.md",
+                file=sys.stderr,
+            )
 
 
 def _assemble(work: Path, n_chunks: int, arguments: dict) -> dict:

@@ -7,6 +7,7 @@ import io
 import json
 import random
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from nota_jax.errors import UserError
 from nota_jax.files import full_disk_is_an_error
 from nota_jax.notation import abc
 from nota_jax.notation.engraving import boxes, fonts
+from tests.notation.engraving.test_pool import fragile
 
 SETTINGS = Settings(variants=2, seed=3)
 # Their melodies' hashes put the last three into test and number 10 into validation.
@@ -327,3 +329,45 @@ def test_tallies_add_up_through_json():
     assert one.counts["page", "extraction_train", "China"] == 2
     assert one.counts["drop", "parse", general("bar 3: 'x' is wrong")] == 2
     assert len(one.examples["drop", "parse", "bar #: … is wrong"]) == 2
+
+
+def test_a_build_goes_on_over_dead_and_hanging_workers_and_reports_them(
+    tmp_path, monkeypatch, capsys
+):
+    """kill -9 and a sleep inside the workers, real processes both."""
+    titles = {0: "Tune 0", 1: "segfault", 2: "hang", 3: "unlucky", 4: "Tune 4"}
+    texts = [
+        tune_text(number).replace(f"T:Tune {number}", f"T:{titles[number]}") for number in titles
+    ]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "tunes.abc").write_text("".join(texts))
+    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    monkeypatch.setattr(
+        build_module, "EngravePool", partial(build_module.EngravePool, timeout=3.0, work=fragile)
+    )
+    report = build(tmp_path / "set", [f"path:{tmp_path / 'mine'}"], workers=2)
+    assert report["tunes"]["in"] == 5 and report["tunes"]["drawn"] == 3
+    dropped = {drop["reason"]: drop["examples"] for drop in report["drops"]}
+    assert dropped == {
+        "engrave: worker crashed": ["mine/tunes.abc#2/0: worker crashed"],
+        "engrave: worker timed out": ["mine/tunes.abc#3/0: worker timed out"],
+    }
+    said = capsys.readouterr().err
+    assert "5 engraving workers were replaced (worker crashed: 3, worker timed out: 2)" in said
+
+
+@pytest.mark.parametrize("place", ["drawings", "pages"])
+def test_a_bug_costs_one_tune_and_shows_in_the_report(place, corpus, tmp_path, monkeypatch):
+    right, asked = getattr(build_module, place), []
+
+    def wrong(first, *rest):
+        asked.append(getattr(first, "source", first))
+        if asked[-1] == asked[0]:
+            raise ZeroDivisionError("a bug")
+        return right(first, *rest)
+
+    monkeypatch.setattr(build_module, place, wrong)
+    report = build(tmp_path / "set", [corpus], 4, workers=1)
+    stage = {"drawings": "parse", "pages": "ask"}[place]
+    (drop,) = [drop for drop in report["drops"] if "ZeroDivisionError" in drop["reason"]]
+    assert drop["reason"] == f"{stage}: unexpected ZeroDivisionError: a bug" and drop["count"] == 1

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from nota_jax.errors import UserError
 from nota_jax.notation.abc import parse
 from nota_jax.notation.engraving import pool as pool_module
 from nota_jax.notation.engraving.layout import Picture, Style, engrave, engrave_each
-from nota_jax.notation.engraving.pool import CRASHED, TIMED_OUT, EngravePool
+from nota_jax.notation.engraving.pool import CRASHED, NOT_STARTED, TIMED_OUT, EngravePool
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +31,18 @@ def fragile(tune, style, highlights):
             os.kill(os.getpid(), signum)
     if "hang" in tune.title:
         time.sleep(60)
+    if "half a message" in tune.title:  # what a process leaves that is stopped while it writes
+        os.write(int(sys.argv[1]), b"\0\0\1\0ab")
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if "nonsense" in tune.title:
+        os.write(int(sys.argv[1]), b"\0\0\0\2ab")
+    if "memory" in tune.title:
+        bytearray(64 * 2**30)
+    if "unlucky" in tune.title:  # the first worker that has it is killed, as by a full machine
+        mark = Path(os.environ["MARK"])
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
     if "bug" in tune.title:
         raise KeyError("a bug")
     return engrave_each(tune, style, highlights)
@@ -60,14 +73,74 @@ def test_a_crash_costs_one_tune_and_the_pool_goes_on():
         crashed = [n for n in range(6) if results[n] == CRASHED]
         assert crashed == [1, 3, 4]
         assert all(isinstance(results[n][0], Picture) for n in (0, 2, 5))
+        assert pool.deaths == {CRASHED: 6}  # each of them cost two workers
         again = dict(pool.map(jobs(["four"])))
     assert isinstance(again[0][0], Picture)
+
+
+def test_a_worker_that_was_killed_by_chance_costs_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    with EngravePool(2, work=fragile) as pool:
+        results = dict(pool.map(jobs(["one", "unlucky", "two"])))
+        assert all(isinstance(result[0], Picture) for result in results.values())
+        assert pool.deaths == {CRASHED: 1}
+
+
+@pytest.mark.parametrize("title", ["half a message", "nonsense"])
+def test_what_a_worker_leaves_of_a_message_costs_one_tune(title, monkeypatch):
+    monkeypatch.setattr(pool_module, "_MESSAGE_SECONDS", 1)
+    with EngravePool(1, timeout=20.0, work=fragile) as pool:
+        results = dict(pool.map(jobs(["one", title, "two"])))
+        assert results[1] == CRASHED and pool.deaths == {CRASHED: 2}
+    assert isinstance(results[0][0], Picture) and isinstance(results[2][0], Picture)
+
+
+def test_a_tune_that_asks_for_all_the_memory_there_is_gets_none():
+    with EngravePool(1, work=fragile) as pool:
+        results = dict(pool.map(jobs(["memory", "two"])))
+    assert results[0] == "unexpected MemoryError: " and isinstance(results[1][0], Picture)
+
+
+def test_workers_that_do_not_start_are_no_fault_of_the_tunes(tmp_path, monkeypatch):
+    (tmp_path / "verovio.py").write_text("raise ImportError('its library is of another system')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with EngravePool(1) as pool:
+        with pytest.raises(UserError, match="no engraving worker starts"):
+            list(pool.map(jobs(["one", "two"])))
+        assert pool.deaths == {NOT_STARTED: 3}
+
+
+def test_a_hanging_worker_ends_itself_where_its_parent_was_killed(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import os, signal, sys
+            sys.path[:0] = [{str(ROOT.parent)!r}]
+            from nota_jax.notation.engraving import pool
+            from tests.notation.engraving.test_pool import fragile, jobs
+            pool._MESSAGE_SECONDS = 1
+            with pool.EngravePool(1, timeout=1.0, work=fragile) as engravers:
+                for number, _ in engravers.map(jobs(["one", "hang"])):
+                    print(engravers._workers[0].process.pid, flush=True)
+                    os.kill(os.getpid(), signal.SIGKILL)
+            """
+        )
+    )
+    told = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert told.returncode == -signal.SIGKILL
+    pid, deadline = int(told.stdout), time.monotonic() + 20
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(pid, 0)
+            time.sleep(0.1)
 
 
 def test_a_tune_that_takes_too_long_is_given_up(monkeypatch):
     monkeypatch.setattr(pool_module, "_START_SECONDS", 30.0)
     with EngravePool(1, timeout=3.0, work=fragile) as pool:
         results = list(pool.map(jobs(["one", "hang", "two"])))
+        assert pool.deaths == {TIMED_OUT: 2}
     assert [type(r) is tuple or r for _, r in results] == [True, TIMED_OUT, True]
 
 
