@@ -247,6 +247,12 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
     )
     batches = processes.main_first(make)  # the others find the row plan
     say("data: " + ", ".join(f"{k} {v}" for k, v in batches.report().items()))
+    if padding := batches.rows_with_padding - batches.rows_per_batch:
+        full = round(batches.rows_with_padding * batches.plan.n_turns / batches.plan.n_rows)
+        say(
+            f"of {batches.rows_with_padding} rows of a step {padding} are padding, so that they "
+            f"divide over the devices; config.data.batch_size={full} would fill them"
+        )
     total = config.steps or batches.total_steps or 0
     for line in history.told(state, changed, total, history.latest_step(config.run_dir)):
         say(line)
@@ -322,6 +328,7 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
         top_p=config.eval.top_p,
         seed=config.seed,
         grammar=config.eval.grammar,
+        views=config.eval.views,
     )
     out = predict.folder(run.directory / f"evaluation_{config.eval.split}", settings)
     predictions = predict.predict(run.model, params, run.tokenizer, settings, out, say, mesh)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from nota_jax.data.feed import rows
 from nota_jax.data.feed.chat import image_token_id
-from nota_jax.data.feed.lengths import batch_rows, static_length
+from nota_jax.data.feed.lengths import batch_rows, filled_up, static_length
 from nota_jax.data.feed.pipeline import Pipeline
 from nota_jax.data.feed.tokenizer import find, load_tokenizer, vocabulary_size
 from nota_jax.data.store.reader import holds_dataset
@@ -81,7 +81,7 @@ def random_records(config: ConfigDict, n_image: int, multiple: int) -> Records:
             f"rows of {length} tokens have no room for {per_row} questions behind "
             f"{len(prefix)} tokens of image: raise config.data.lengths"
         )
-    n_rows = batch_rows(d.batch_size, per_row, multiple)
+    n_rows = filled_up(batch_rows(d.batch_size, per_row), multiple)
     sizes = rng.integers(max(6, room // 2), room + 1, n_rows * per_row)
     plan = rows.RowPlan(
         prefix=prefix, tokens=rng.integers(first, vocab, sizes.sum(), np.int32),

@@ -50,7 +50,8 @@ def mesh_sizes(data: int, fsdp: int, tensor: int, islands: int, each: int) -> tu
 
     An island is what a fast network joins: the GPUs of a host, the chips of a TPU slice.  One -1 is
     whatever is left.  Where data and fsdp are both -1, fsdp fills an island and data counts the
-    islands, so that only the sum of gradients crosses the slow network.
+    islands, so that only the sum of gradients crosses the slow network.  Of 3, 6 or 12 devices
+    fsdp leaves the factor 3 to data: widths are multiples of powers of two.
 
     Raises:
       UserError: if the sizes do not multiply to the number of devices.
@@ -62,7 +63,7 @@ def mesh_sizes(data: int, fsdp: int, tensor: int, islands: int, each: int) -> tu
             "data and fsdp)"
         )
     if data == fsdp == -1:
-        sizes[0] = islands if each % tensor == 0 else 1
+        sizes[0] = islands * _odd(each // tensor) if each % tensor == 0 else _odd(devices // tensor)
     if -1 in sizes:
         sizes[sizes.index(-1)] = max(devices // -math.prod(sizes), 1)
     if math.prod(sizes) != devices:
@@ -71,6 +72,11 @@ def mesh_sizes(data: int, fsdp: int, tensor: int, islands: int, each: int) -> tu
             f"multiply to {devices} (-1: what is left)"
         )
     return sizes[0], sizes[1], sizes[2]
+
+
+def _odd(n: int) -> int:
+    """What is left of a number when it has been halved as often as it can be."""
+    return n // (n & -n) if n else 1
 
 
 def shown(sizes: Sequence[int]) -> str:

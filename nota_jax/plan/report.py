@@ -52,10 +52,11 @@ def markdown(plan: Plan) -> str:
 
 def heading(plan: Plan) -> str:
     mesh = " × ".join(f"{axis} {n}" for axis, n in plan["mesh"].items())
+    padding = f" ({plan['padding_rows']} of them padding)" if plan.get("padding_rows") else ""
     lines = [
         f"Phase {plan['phase']} at size {plan['size']} on {plan['target']}, compiled for "
         f"{plan['compiled_on']}: {_fits(plan)} on each of {plan['devices']} device(s)",
-        f"mesh {mesh}; {plan['rows']} rows = {plan['questions']:g} questions a step "
+        f"mesh {mesh}; {plan['rows']} rows{padding} = {plan['questions']:g} questions a step "
         f"(asked for: {plan['wanted_questions']}), {plan['rows_per_device']} rows a device × "
         f"{plan['accumulation']} microbatches, remat {plan['remat']}; rows "
         f"{plan['work']['source']}",

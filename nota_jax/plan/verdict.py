@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 from ml_collections import ConfigDict
 
-from nota_jax.data.feed.lengths import batch_rows
+from nota_jax.data.feed.lengths import batch_rows, filled_up
 from nota_jax.environment import GPU_MEMORY_FRACTION
 from nota_jax.parallel.mesh import mesh_sizes
 from nota_jax.plan import report, roofline, worker, workload
@@ -108,8 +108,9 @@ def training(question: Question) -> Plan:
     """The plan of a configuration's training as it is, in plain values that JSON knows."""
     config, target, work = question.config, question.target, question.work
     ways, accumulation = question.ways, config.data.accumulation
-    rows = batch_rows(config.data.batch_size, work.questions_per_row, ways * accumulation)
-    questions = rows * work.questions_per_row
+    used = batch_rows(config.data.batch_size, work.questions_per_row)
+    rows = filled_up(used, ways * accumulation)
+    questions = used * work.questions_per_row
     measured = {length: question.measured(rows=rows, length=length) for length in work.shares}
     plan: Plan = {
         "phase": config.phase,
@@ -121,6 +122,7 @@ def training(question: Question) -> Plan:
         "remat": config.model.remat,
         "accumulation": accumulation,
         "rows": rows,
+        "padding_rows": rows - used,
         "questions": round(questions, 1),
         "wanted_questions": config.data.batch_size,
         "rows_per_device": rows // ways // accumulation,
@@ -131,7 +133,7 @@ def training(question: Question) -> Plan:
     }
     if target.chip and all("moved" in m for m in measured.values()):
         times = {n: roofline.step(m, target.chip) for n, m in measured.items()}
-        plan |= roofline.phase_time(times, work, questions, rows, config.epochs)
+        plan |= roofline.phase_time(times, work, questions, used, config.epochs)
     return plan
 
 

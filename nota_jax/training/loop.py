@@ -176,13 +176,20 @@ def train(
             # Done already?  Then the devices stood idle for (at most) as long as we waited.
             waited = time.monotonic() - asked if look.devices_idle() else 0.0
             arrays = {key: batch[key] for key in keys}
-            check_rows(mesh, len(next(iter(arrays.values()))) * shares)
+            here = len(next(iter(arrays.values())))
+            check_rows(mesh, here * shares)
             placed = place_batch(mesh, arrays)
             with jax.profiler.StepTraceAnnotation("train", step_num=number):
                 state, found = step(state, placed)
             profile(number, found)
 
-            done = metrics.work(arrays, phase.flops(placed), shares)
+            rows = batch.get("rows", here * shares)  # the rest of them is padding
+            done = metrics.work(
+                arrays,
+                phase.flops(placed) * rows / (here * shares),
+                rows=len(batch["ids"]) if "ids" in batch else here,
+                of=rows,
+            )
             meter.add(dataclasses.replace(done, waited=waited), found["averages"])
             look.later(number, found, batch.get("ids"), before)
 

@@ -51,23 +51,28 @@ class Totals:
         return Totals(**{name: a[name] - b[name] for name in a})
 
 
-def work(batch: Mapping[str, Any], flops: float = 0.0, shares: int = 1) -> Totals:
+def work(
+    batch: Mapping[str, Any], flops: float = 0.0, *, rows: int | None = None, of: int | None = None
+) -> Totals:
     """What one step over a batch (as the pipeline makes it) amounts to.
 
     A batch without turns is one of pictures alone, one without images of text alone.
 
-    shares: how many the global batch was split into, of which this is one; the others' counts are
-      taken to be equal.
+    rows: how many at its beginning are no padding; None for all.
+    of: how many the global batch has, of which these are some; the others are taken to be as long
+      on average.  None for `rows`.
     """
-    rows = len(next(iter(batch.values())))
-    turn_ids = np.asarray(batch.get("turn_ids", np.zeros((rows, 0), np.int32)))
+    rows = len(next(iter(batch.values()))) if rows is None else rows
+    of = rows if of is None else of
+    turn_ids = np.asarray(batch.get("turn_ids", np.zeros((rows, 0), np.int32)))[:rows]
     used = np.any(turn_ids >= 0, axis=1) if turn_ids.size else np.ones(rows, bool)
     questions = np.maximum(turn_ids.max(axis=1, initial=0), 0)
+    share = of / rows if rows else 0.0  # a process whose rows are all padding knows of nothing
     return Totals(
         steps=1,
-        tokens=int(np.sum(turn_ids >= 0)) * shares,
-        images=int(np.sum(used)) * shares if "images" in batch else 0,
-        questions=int(np.sum(questions)) * shares,
+        tokens=round(np.sum(turn_ids >= 0) * share),
+        images=round(np.sum(used) * share) if "images" in batch else 0,
+        questions=round(np.sum(questions) * share),
         flops=flops,
     )
 

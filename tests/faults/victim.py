@@ -37,7 +37,8 @@ def digest(*arrays: Any) -> str:
 
 
 class Noting(pipeline.Pipeline):
-    """A pipeline that notes what is drawn from it: the step, and the hash of the whole batch."""
+    """A pipeline that notes what is drawn from it, in this process: the step and its number, the
+    hash of its share of the batch, and what it is about."""
 
     path: Path
 
@@ -54,7 +55,8 @@ class NotingIterator:
         batch = next(self.inner)
         ids = [str(name) for row in batch["ids"] for name in row]
         arrays = [x for name, x in sorted(batch.items()) if name != "ids"]
-        line = json.dumps([self.get_state()["step"], digest(*arrays), ids]) + "\n"
+        process = jax.process_index()
+        line = json.dumps([self.get_state()["step"], process, digest(*arrays), ids]) + "\n"
         file = os.open(Noting.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(file, line.encode())
         os.close(file)

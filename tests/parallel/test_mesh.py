@@ -122,6 +122,9 @@ def test_sizes_that_say_too_little_are_refused(sizes):
         ((1, -1, 1), 4, 8, (1, 32, 1)),
         ((-1, 16, 1), 4, 8, (2, 16, 1)),
         ((2, -1, 4), 4, 8, (2, 4, 4)),
+        ((-1, -1, 1), 1, 3, (3, 1, 1)),  # no width is a multiple of 3
+        ((-1, -1, 1), 2, 6, (6, 2, 1)),
+        ((-1, -1, 2), 1, 12, (3, 2, 2)),
     ],
 )
 def test_open_sizes_are_filled_in(asked, islands, each, filled):

@@ -9,8 +9,17 @@ from nota_jax.training import metrics
 
 def test_work_counts_what_is_not_padding():
     turn_ids = np.array([[0, 0, 1, 2, 2, -1], [0, 0, 1, 1, 1, 1], [-1] * 6])
-    done = metrics.work({"turn_ids": turn_ids, "images": turn_ids}, flops=3.0, shares=2)
-    assert done == metrics.Totals(steps=1, tokens=22, images=4, questions=6, flops=3.0)
+    batch = {"turn_ids": turn_ids, "images": turn_ids}
+    one = metrics.Totals(steps=1, tokens=11, images=2, questions=3, flops=3.0)
+    assert metrics.work(batch, 3.0) == metrics.work(batch, 3.0, rows=2) == one
+
+
+def test_work_counts_what_the_other_processes_read_too():
+    batch = {"turn_ids": np.array([[0, 0, 1, 2], [0, 0, 1, -1], [-1] * 4]), "images": np.zeros(3)}
+    done = metrics.work(batch, rows=2, of=5)  # 2 here, 3 in another process
+    assert (done.tokens, done.images, done.questions) == (round(7 * 2.5), 5, round(3 * 2.5))
+    alone = metrics.work({"images": np.zeros((3, 2, 2, 3))}, rows=2, of=5)
+    assert (alone.images, metrics.work(batch, rows=0, of=5).tokens) == (5, 0)
 
 
 def test_speeds_are_work_by_time():

@@ -75,6 +75,11 @@ def batches_by_length(classes: Sequence[LengthClass], batch: int) -> dict[int, i
     return dict(counts)
 
 
-def batch_rows(questions: int, questions_per_row: float, multiple: int) -> int:
-    """Rows of a batch that holds about so many questions; at least one multiple."""
-    return multiple * max(1, round(questions / questions_per_row / multiple))
+def batch_rows(questions: int, questions_per_row: float) -> int:
+    """Rows of a batch that holds about so many questions; at least one."""
+    return max(1, round(questions / questions_per_row))
+
+
+def filled_up(rows: int, multiple: int) -> int:
+    """The rows of a batch and those of padding behind them, so that equal parts can be made."""
+    return -(-rows // multiple) * multiple

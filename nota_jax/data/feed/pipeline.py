@@ -3,7 +3,8 @@
     pages on disk → row plan (packing.py) → Grain: shuffle, batch, repeat → pictures and arrays
 
 Which rows make up which global batch depends on the plan, the seed and the batch size alone, not
-on the number of processes, threads or restarts.
+on the number of devices, processes, threads, microbatches or restarts.  Where they do not divide
+evenly, rows of padding stand behind them, which weigh nothing.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class PipelineConfig(packing.RowSettings):
 
     image_size: pixels of the square side; image_mode: see `images.load`.
     batch_size: questions in a global batch, on average; the number of rows is fixed from it once.
-    row_multiple: the global number of rows is a multiple of this (devices that share the batch ×
-      gradient accumulation steps).
+    row_multiple: a global batch is filled up with rows of padding to a multiple of this (devices
+      that share the batch × gradient accumulation steps).
     length_multiple: each length shrinks to its longest row, rounded up to a multiple of this; 0
       leaves it as it is.
     jitter: pictures move by up to so many pixels each way, anew at every step.
@@ -90,8 +91,9 @@ class Pipeline:
 
     Reproducible; iterate it, or use `iter(pipeline)` for its state.
 
-    plan: the `RowPlan`; rows_per_batch: B of the global batch; steps_by_length: T → steps of an
-    epoch; steps_per_epoch, total_steps: None where it never ends.
+    plan: the `RowPlan`; rows_per_batch: of the global batch, and rows_with_padding: those that it
+    is filled up to; steps_by_length: T → steps of an epoch; steps_per_epoch, total_steps: None
+    where it never ends.
     """
 
     def __init__(
@@ -125,9 +127,9 @@ class Pipeline:
         self._pad_id = tok.pad_token_id
         if config.corrupt:  # decodes the whole vocabulary
             self._mistakable = tokenizer.mistakable(tok)
-        multiple = math.lcm(config.row_multiple, process_count)
-        self.rows_per_batch = lengths.batch_rows(
-            config.batch_size, plan.n_turns / plan.n_rows, multiple
+        self.rows_per_batch = lengths.batch_rows(config.batch_size, plan.n_turns / plan.n_rows)
+        self.rows_with_padding = lengths.filled_up(
+            self.rows_per_batch, math.lcm(config.row_multiple, process_count)
         )
         if plan.n_rows < self.rows_per_batch:
             raise UserError(
@@ -135,8 +137,8 @@ class Pipeline:
                 f"fewer than the {self.rows_per_batch} of one batch: lower data.batch_size or "
                 "build a larger dataset"
             )
-        local = self.rows_per_batch // process_count
-        self._process = slice(local * process_index, local * (process_index + 1))
+        local = self.rows_with_padding // process_count
+        self._process = range(local * process_index, local * (process_index + 1))
         classes = lengths.length_classes(
             plan.row_lengths, config.lengths, self.rows_per_batch, config.length_multiple
         )
@@ -166,22 +168,22 @@ class Pipeline:
         return batches if self.total_steps is None else batches[: self.total_steps]
 
     def _load(self, step: int, batch: tuple[int, np.ndarray]) -> dict[str, Any]:
-        """This process's part of a global batch."""
-        length, chosen = batch[0], batch[1][self._process]
-        shifts = self._shifts(step, len(batch[1]))[self._process]
-        size = self.config.image_size
-        arrays = rows.empty_batch(len(chosen), length, self._pad_id)
+        """This process's part of a global batch; what is not filled is padding."""
+        here, size = self._process, self.config.image_size
+        length, chosen = batch[0], batch[1][here.start : here.stop]
+        shifts = self._shifts(step, len(batch[1]))[here.start : here.stop]
+        arrays = rows.empty_batch(len(here), length, self._pad_id)
         if self.config.pictures:
-            arrays["images"] = np.empty((len(chosen), size, size, 3), np.uint8)
+            arrays["images"] = np.full((len(here), size, size, 3), 255, np.uint8)
         for name in self.config.extras:
-            arrays[name] = EXTRAS[name](len(chosen), length, size, self.config.patch)
+            arrays[name] = EXTRAS[name](len(here), length, size, self.config.patch)
         ids = []
         for i, row in enumerate(chosen):
             turns = self.plan.turns(row)
             page = self.pages[int(self.plan.turn_pages[turns[0]])]
             of_row = {name: a[i] for name, a in arrays.items()}
             rows.fill_row(self.plan, row, of_row)
-            number = self._process.start + i
+            number = here.start + i
             symbols = self._symbols(page, shifts[i])
             if self.config.pictures:
                 image = images.load(page.png, size, self.config.image_mode, name=page.id)
@@ -193,7 +195,7 @@ class Pipeline:
             self._corrupt(of_row, self._rng(2, step, number))
             numbers = self.plan.turn_numbers[turns.start : turns.stop]
             ids.append([f"{page.id}:{page.turns[number].subtask}" for number in numbers])
-        return {**arrays, "ids": ids}
+        return {**arrays, "ids": ids, "rows": len(batch[1])}
 
     def _symbols(self, page: Page, shift: np.ndarray) -> np.ndarray:
         """What the picture shows, if anyone asks, where it moved by `shift`, down and right."""
@@ -292,7 +294,8 @@ class Pipeline:
     def report(self) -> dict[str, Any]:
         """Counts for the log: pages, rows, questions, steps, padding and what was dropped."""
         plan = self.plan
-        held = sum(length * n for length, n in self.steps_by_length.items()) * self.rows_per_batch
+        held = sum(length * n for length, n in self.steps_by_length.items())
+        held *= self.rows_with_padding
         used = plan.row_lengths.mean() * self.steps_per_epoch * self.rows_per_batch
         return {
             "pages": len(self.pages),
@@ -312,7 +315,8 @@ class BatchIterator(Iterator[dict[str, Any]]):
 
     A batch holds images uint8 [B, S, S, 3]; tokens, turn_ids, positions, targets int32 [B, T];
     weights float32 [B, T]; what `extras` name; and on the host "ids", per row the "PAGE:SUBTASK" of
-    each turn.  B is this process's share.  See rows.py for what the arrays mean.
+    each turn, and "rows", how many the global batch has.  B is this process's share, with rows of
+    padding at its end, of which "ids" says nothing.  See rows.py for what the arrays mean.
     """
 
     def __init__(self, batches: grain.DatasetIterator, identity: dict[str, Any]):
