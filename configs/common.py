@@ -135,6 +135,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     # Questions are always asked as in conversation: `plain` has no question and no end.
     c.eval.update(dict(temperature=0.0, top_p=1.0, template="mistral_instruct"))
     c.eval.grammar = False  # True: transcriptions can only be canonical ABC
+    c.eval.views = 1  # of each page, moved by a few pixels, that are read together; up to 8
     return c
 
 

@@ -183,6 +183,7 @@ TABLE: dict[str, Row] = {
         ("eval.top_p", number(0, 1, above=True), FREE),
         ("eval.template", one_of(*ASKING), FREE),
         ("eval.grammar", flag, FREE),
+        ("eval.views", whole(1, 8), FREE),
     )
 }
 # Groups whose fields the configuration names itself, and what it can name.

@@ -96,6 +96,16 @@ def test_an_evaluation_that_was_killed_keeps_its_whole_answers(folder):
     assert path.read_text() == whole
 
 
+def test_an_evaluation_from_several_views_stands_beside_the_one_from_one(folder):
+    config, said = configured(phase2, folder), []
+    config.eval.views = 2
+    scores = run.evaluate_run(run.prepare(config, said.append), None, said.append)
+    assert scores["all"]["questions"] == 6
+    beside = [path for path in (folder / "phase2").glob("evaluation_train_*") if path.is_dir()]
+    assert len(beside) == 1
+    assert json.loads((beside[0] / "predictions.jsonl").open().readline())["settings"]["views"] == 2
+
+
 def test_a_run_of_another_size_is_refused_by_the_key_that_differs(folder):
     config = configured(phase3, folder)
     config.run_dir = str(folder / "wider")

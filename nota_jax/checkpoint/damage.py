@@ -130,4 +130,4 @@ def _without_echoes(hook: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 sys.unraisablehook = _without_echoes(sys.unraisablehook)
-logging.getLogger("asyncio").addFilter(lambda record: "async_deserialize" not in str(record.msg))
+logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in str(record.msg))

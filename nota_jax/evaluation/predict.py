@@ -31,7 +31,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from nota_jax.checkpoint import fingerprints
-from nota_jax.data.feed import chat
+from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.evaluation import EvalPage, eval_questions
 from nota_jax.data.records import Turn
 from nota_jax.data.store.reader import PageReader
@@ -62,6 +62,7 @@ class Settings:
     max_new_tokens: an answer that is longer is cut there.
     temperature: 0 is greedy.
     grammar: transcriptions can only be canonical ABC, and bars that add up are preferred.
+    views: of a page, moved by a few pixels each, from which its answers are read together.
     """
 
     dataset: str
@@ -76,6 +77,7 @@ class Settings:
     top_p: float = 1.0
     seed: int = 0
     grammar: bool = False
+    views: int = 1
 
 
 def predict(
@@ -282,9 +284,11 @@ def _answer(
     """
     answers: dict[tuple[int, int], str] = {}
     rules = _rules(model, tokenizer, settings)
-    pixels = np.zeros((rows, *pages[0].image.shape), np.uint8)
+    views = settings.views
+    pixels = np.zeros((rows, views, *pages[0].image.shape), np.uint8)
     for i, page in enumerate(pages):
-        pixels[i] = page.image
+        pixels[i] = images.views(page.image, views)
+    pixels = pixels.reshape(-1, *pixels.shape[2:])
     for kind in ("short", "long", *rules):
         short = kind == "short"
         asked = [
@@ -298,9 +302,9 @@ def _answer(
         longest = max(
             len(page.prompts[n]) for page, ns in zip(pages, asked, strict=True) for n in ns
         )
-        turns = np.full((len(pixels), places, longest), tokenizer.pad_token_id, np.int32)
-        lengths = np.zeros((len(pixels), places), np.int32)
-        seeds = np.zeros((len(pixels), places), np.uint32)
+        turns = np.full((rows, places, longest), tokenizer.pad_token_id, np.int32)
+        lengths = np.zeros((rows, places), np.int32)
+        seeds = np.zeros((rows, places), np.uint32)
         for i, (page, numbers) in enumerate(zip(pages, asked, strict=True)):
             for place, n in enumerate(numbers):
                 lengths[i, place] = len(page.prompts[n])
@@ -312,14 +316,14 @@ def _answer(
             params,
             normalize(pixels),
             np.tile(np.asarray(pages[0].prefix, np.int32), (len(pixels), 1)),
-            turns,
-            lengths,
+            *(np.repeat(x, views, axis=0) for x in (turns, lengths)),
             max_new_tokens=min(SHORT_ANSWER, limit) if short else limit,
             eos_ids=(tokenizer.eos_token_id,),
             temperature=settings.temperature,
             top_p=settings.top_p,
-            seeds=seeds,
+            seeds=np.repeat(seeds, views, axis=0),
             rules=rules.get(kind),
+            views=views,
             place=None if mesh is None else partial(place_whole, mesh),
         )
         for i, numbers in enumerate(asked):

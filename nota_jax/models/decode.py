@@ -50,6 +50,7 @@ def generate(
     seeds: np.ndarray | None = None,
     rules: grammar.Tables | None = None,
     preferences: grammar.Preferences = PREFERENCES,
+    views: int = 1,
     place: Callable[[np.ndarray], jax.Array] | None = None,
 ) -> Answers:
     """Answers Q questions about each of B images.
@@ -72,6 +73,9 @@ def generate(
         batch and mesh it is asked in.
       rules, preferences: of a grammar that the answers keep to (`models.grammar`); an answer that
         is cut off at `max_new_tokens` is the beginning of one that does.
+      views: so many rows in turn show one page, each a little different, and ask the same of it;
+        they write one answer, each token from the mean of their log-probabilities, and have it
+        once: the result is [B / views, Q, max_new_tokens].
       place: puts an array with one row per image where it belongs on several devices; None leaves
         that to jax.
     """
@@ -82,6 +86,8 @@ def generate(
         raise UserError(
             f"sampling needs temperature >= 0 and 0 < top_p <= 1, not {temperature} and {top_p}"
         )
+    if views < 1 or len(turn_lengths) % views:
+        raise UserError(f"{len(turn_lengths)} rows are no pages of {views} views each")
     if temperature and seeds is None:
         raise UserError("sampling (temperature > 0) needs seeds, a number for each question")
     config, prefix_tokens = model.config, np.asarray(prefix_tokens)
@@ -100,9 +106,9 @@ def generate(
         batch = tuple(map(place, batch))
     answers = _generate(
         model, params, *batch, sampling, rules, preferences, max_new_tokens=max_new_tokens,
-        eos_ids=tuple(eos_ids), mesh=_mesh_of(params),
+        eos_ids=tuple(eos_ids), views=views, mesh=_mesh_of(params),
     )  # fmt: skip
-    return Answers(*map(_whole, answers))
+    return Answers(*(_whole(found)[::views] for found in answers))
 
 
 def trace(
@@ -120,7 +126,7 @@ def trace(
     )
     return _generate.trace(
         model, params, pixels, prefix_tokens, turn_tokens, turn_lengths, seeds, None, None, None,
-        max_new_tokens=max_new_tokens, eos_ids=eos_ids, mesh=_mesh_of(params),
+        max_new_tokens=max_new_tokens, eos_ids=eos_ids, views=1, mesh=_mesh_of(params),
     )  # fmt: skip
 
 
@@ -141,7 +147,7 @@ def _mesh_of(params: Params) -> jax.sharding.AbstractMesh | None:
     return mesh.abstract_mesh if mesh is not None and mesh.size > 1 else None
 
 
-@partial(jax.jit, static_argnames=("model", "max_new_tokens", "eos_ids", "mesh"))
+@partial(jax.jit, static_argnames=("model", "max_new_tokens", "eos_ids", "views", "mesh"))
 def _generate(model, params, *arguments, mesh=None, **limits):
     if mesh is None:
         return _answer(model, params, *arguments, **limits)
@@ -151,7 +157,7 @@ def _generate(model, params, *arguments, mesh=None, **limits):
 
 def _answer(
     model, params, pixels, prefix, turns, lengths, seeds, sampling, rules, preferences, *,
-    max_new_tokens, eos_ids,
+    max_new_tokens, eos_ids, views,
 ):  # fmt: skip
     n_prefix, n_turn = prefix.shape[1], turns.shape[2]
     eos = jnp.asarray(eos_ids)
@@ -162,6 +168,8 @@ def _answer(
 
     def choose(logits, place, n):
         """Token n, and where in the grammar it leads."""
+        if views > 1:
+            logits = _agreed(logits, views)
         if rules is None:
             return _choose(logits, sampling, keys, n), place
         allowed = grammar.constrained(logits, rules, place, preferences)
@@ -243,6 +251,13 @@ def _visible(positions, lengths, n_prefix, n_turn, n_answered, n_free, model):
         own &= positions - slot_positions < window
         prefix &= positions - jnp.arange(n_prefix) < window
     return prefix, own
+
+
+def _agreed(logits: jax.Array, views: int) -> jax.Array:
+    """What `views` rows in turn of [B, Q, V] say together, for each of them."""
+    each = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    mean = each.reshape(-1, views, *each.shape[1:]).mean(1)
+    return jnp.repeat(mean, views, axis=0)
 
 
 def _choose(logits: jax.Array, sampling, keys: jax.Array, n: int | jax.Array) -> jax.Array:

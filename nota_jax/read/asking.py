@@ -17,7 +17,7 @@ import nota_jax
 from conversion import from_hf, hf_config, tensors
 from nota_jax.checkpoint import steps
 from nota_jax.data.build.phrasings import EXTRACTION_QUESTIONS
-from nota_jax.data.feed import chat, tokenizer
+from nota_jax.data.feed import chat, images, tokenizer
 from nota_jax.errors import UserError
 from nota_jax.evaluation.metrics import FIELDS
 from nota_jax.evaluation.rules import abc_rules
@@ -33,6 +33,7 @@ TEMPLATE = "mistral_instruct"
 SHORT, LONG = 64, 512  # tokens of a header field's and of a page's answer
 LENGTHS = (128, 256, LONG)  # of the answers that are looked at again: few shapes are compiled
 PAGES = (1, 4)  # of a batch
+VIEWS = 4
 SHIPPED = Path(nota_jax.__file__).parent.parent / "checkpoints" / "small"
 
 
@@ -40,7 +41,8 @@ SHIPPED = Path(nota_jax.__file__).parent.parent / "checkpoints" / "small"
 class Asked:
     """A model with its weights.
 
-    name: of the checkpoint, for people; rules: those of ABC, None to write without.
+    name: of the checkpoint, for people; rules: those of ABC, None to write without; views: of a
+    picture, moved by a few pixels each, that it is read from together.
     """
 
     model: NotaGPT
@@ -48,6 +50,7 @@ class Asked:
     tokenizer: PreTrainedTokenizerFast
     name: str
     rules: grammar.Tables | None = None
+    views: int = 1
 
     @property
     def size(self) -> int:
@@ -71,15 +74,18 @@ class Answer:
     attention: np.ndarray
 
 
-def load(checkpoint: str | Path | None = None, *, rules: bool = True) -> Asked:
+def load(checkpoint: str | Path | None = None, *, rules: bool = True, views: int = VIEWS) -> Asked:
     """A model to ask.
 
     checkpoint: a run, a conversion or a Hugging Face export; None for the shipped one.
     rules: write nothing but valid ABC.
+    views: of each picture, 1 to 8; more take longer and err less.
 
     Raises:
-      UserError: there is no such checkpoint, or it is no NotaGPT.
+      UserError: there is no such checkpoint, or it is no NotaGPT; no such number of views.
     """
+    if not 1 <= views <= len(images.VIEWS):
+        raise UserError(f"views is {views}: a page is read from 1 to {len(images.VIEWS)}")
     folder = SHIPPED if checkpoint is None else Path(checkpoint)
     if not folder.is_dir():
         where = "the shipped checkpoint" if checkpoint is None else "--ckpt"
@@ -100,7 +106,7 @@ def load(checkpoint: str | Path | None = None, *, rules: bool = True) -> Asked:
         config, params = _computed(reading.architecture), from_hf.parameters(reading)
     params = jax.tree.map(lambda x: jnp.asarray(x, config.param_dtype), params)
     of_abc = abc_rules(tok, config.text.vocab_size) if rules else None
-    return Asked(NotaGPT(config), params, tok, str(folder), of_abc)
+    return Asked(NotaGPT(config), params, tok, str(folder), of_abc, views)
 
 
 def _computed(config: NotaGPTConfig) -> NotaGPTConfig:
@@ -121,21 +127,21 @@ def header(asked: Asked, image: np.ndarray) -> dict[str, str]:
     return dict(zip(FIELDS, texts, strict=True))
 
 
-def transcribe(asked: Asked, images: Sequence[np.ndarray]) -> list[Answer]:
+def transcribe(asked: Asked, pictures: Sequence[np.ndarray]) -> list[Answer]:
     """The ABC of pictures uint8 [S, S, 3]."""
     question, answers = EXTRACTION_QUESTIONS["abc"][0], []
-    for start in range(0, len(images), PAGES[-1]):
-        part = images[start : start + PAGES[-1]]
-        for image, (ids,) in zip(
+    for start in range(0, len(pictures), PAGES[-1]):
+        part = pictures[start : start + PAGES[-1]]
+        for picture, (ids,) in zip(
             part, _generate(asked, part, [question], LONG, asked.rules), strict=True
         ):
-            answers.append(_examined(asked, image, question, ids))
+            answers.append(_examined(asked, picture, question, ids))
     return answers
 
 
 def _generate(
     asked: Asked,
-    images: Sequence[np.ndarray],
+    pictures: Sequence[np.ndarray],
     questions: Sequence[str],
     limit: int,
     rules: grammar.Tables | None = None,
@@ -147,23 +153,25 @@ def _generate(
     turns = np.full((len(prompts), max(map(len, prompts))), tok.pad_token_id, np.int32)
     for i, ids in enumerate(prompts):
         turns[i, : len(ids)] = ids
-    rows = next(n for n in PAGES if n >= len(images))
-    pixels = np.full((rows, asked.size, asked.size, 3), 255, np.uint8)
-    pixels[: len(images)] = images
-    lengths = np.tile(np.array(list(map(len, prompts)), np.int32), (rows, 1))
-    lengths[len(images) :] = 0
+    rows = next(n for n in PAGES if n >= len(pictures))
+    pixels = np.full((rows, asked.views, asked.size, asked.size, 3), 255, np.uint8)
+    pixels[: len(pictures)] = [images.views(picture, asked.views) for picture in pictures]
+    pixels = pixels.reshape(-1, *pixels.shape[2:])
+    lengths = np.tile(np.array(list(map(len, prompts)), np.int32), (len(pixels), 1))
+    lengths[len(pictures) * asked.views :] = 0
     out = decode.generate(
-        model, asked.params, normalize(pixels), np.tile(np.array(prefix, np.int32), (rows, 1)),
-        np.tile(turns, (rows, 1, 1)), lengths, max_new_tokens=limit,
-        eos_ids=(tok.eos_token_id,), rules=rules,
+        model, asked.params, normalize(pixels),
+        np.tile(np.array(prefix, np.int32), (len(pixels), 1)),
+        np.tile(turns, (len(pixels), 1, 1)), lengths, max_new_tokens=limit,
+        eos_ids=(tok.eos_token_id,), rules=rules, views=asked.views,
     )  # fmt: skip
     return [
         [out.tokens[row, q, : out.lengths[row, q]].tolist() for q in range(len(prompts))]
-        for row in range(len(images))
+        for row in range(len(pictures))
     ]
 
 
-def _examined(asked: Asked, image: np.ndarray, question: str, ids: list[int]) -> Answer:
+def _examined(asked: Asked, picture: np.ndarray, question: str, ids: list[int]) -> Answer:
     """An answer read once more: how probable each token was, and where it was looked for."""
     tok, model = asked.tokenizer, asked.model
     prefix = chat.encode_prefix(tok, TEMPLATE, model.config.num_image_tokens)
@@ -177,8 +185,9 @@ def _examined(asked: Asked, image: np.ndarray, question: str, ids: list[int]) ->
     turn[len(prefix) + len(prompt) + len(ids) :] = -1
     first = len(prefix) + len(prompt) - 1  # predicts the answer's first token
     sure, looks, attention = _look(
-        model, asked.params, normalize(image[None]), tokens[None], turn[None], first, room
-    )
+        model, asked.params, normalize(images.views(picture, asked.views)),
+        np.tile(tokens, (asked.views, 1)), np.tile(turn, (asked.views, 1)), first, room,
+    )  # fmt: skip
     written = [len(tok.decode(ids[:n], skip_special_tokens=False)) for n in range(len(ids))]
     whole = str(tok.decode(ids, skip_special_tokens=False))
     ahead = len(whole) - len(whole.lstrip())
@@ -199,19 +208,22 @@ def _examined(asked: Asked, image: np.ndarray, question: str, ids: list[int]) ->
 
 @partial(jax.jit, static_argnames=("model", "first", "room"))
 def _look(model, params, pixels, tokens, turn_ids, first, room):
-    """Of `room` tokens behind position `first`: probability, patch looked at, attention there."""
+    """Of `room` tokens behind position `first`: the probability that all views give it together,
+    the patch looked at in the first of them, attention there.
+    """
     config = model.config
-    positions = jnp.arange(tokens.shape[1])[None]
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     features = model.apply({"params": params}, pixels, method="encode_images")
     hidden, (queries, keys) = model.apply(
         {"params": params}, tokens, turn_ids, positions, features, keep="qk", method="hidden"
     )
     predicting = slice(first, first + room)
-    logits = model.apply({"params": params}, hidden[0, predicting], method="logits")
+    logits = model.apply({"params": params}, hidden[:, predicting], method="logits")
+    together = jax.nn.log_softmax(logits.astype(jnp.float32)).mean(0)
     answer = jnp.append(tokens[0], 0)[first + 1 : first + 1 + room]
-    sure = jax.nn.softmax(logits)[jnp.arange(room), answer]
+    sure = jax.nn.softmax(together)[jnp.arange(room), answer]
     q, k = queries[-1, 0, predicting, 0], keys[-1, 0, :, 0]
-    visible = turn_mask(turn_ids, positions, config.text.sliding_window)[0, 0, predicting]
+    visible = turn_mask(turn_ids[:1], positions[:1], config.text.sliding_window)[0, 0, predicting]
     scores = jnp.where(visible, q @ k.T * q.shape[-1] ** -0.5, -jnp.inf)
     attention = jax.nn.softmax(scores.astype(jnp.float32))
     start = jnp.argmax(tokens[0] == config.image_token_id)

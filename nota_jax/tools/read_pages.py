@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=40, help="tunes")
     parser.add_argument("--size", type=int, default=1344, help="pixels of the page's side")
     parser.add_argument("--spacing", type=float, default=20.0, help="pixels between staff lines")
+    parser.add_argument("--views", type=int, default=4, help="as of nota_jax.read")
     parser.add_argument("--ckpt", type=Path, help="as of nota_jax.read")
     return exit_status(lambda: run(parser.parse_args(argv)))
 
@@ -48,8 +49,8 @@ def run(given: argparse.Namespace) -> None:
     from nota_jax.read import asking, reader
 
     drawn = list(pages(given))
-    plain = asking.load(given.ckpt, rules=False)
-    ruled = asking.load(given.ckpt)
+    plain = asking.load(given.ckpt, rules=False, views=given.views)
+    ruled = asking.load(given.ckpt, views=given.views)
     rows, judged = [], list[tuple[float, bool]]()
     for cut in ("page", "systems"):
         for name, asked in (("no", plain), ("yes", ruled)):

@@ -97,6 +97,36 @@ def test_questions_do_not_hear_each_other(setting):
     np.testing.assert_array_equal(again.tokens[:, [0, 2]], free.tokens[:, [0, 2]])
 
 
+def test_views_of_a_page_write_what_is_most_probable_by_their_mean(setting):
+    """Row 0 and 1 show other pictures and ask the same: teacher-forced, the mean agrees."""
+    config, _, params, (pixels, prefix, turns), free = setting
+    turns, lengths = turns[[0, 0]], LENGTHS[[1, 1]]
+    model = NotaGPT(config)
+    answers = generate(
+        model, params, pixels, prefix, turns, lengths, max_new_tokens=NEW, eos_ids=NO_EOS, views=2
+    )
+    assert answers.tokens.shape == (1, 3, NEW)
+    apply, asked, differ = jax.jit(model.apply), lengths[0].max(), 0
+    for q in range(3):
+        ahead = len(prefix[0]) + lengths[0, q]
+        row = np.concatenate([prefix[0], turns[0, q, : lengths[0, q]], answers.tokens[0, q]])
+        tokens = np.tile(np.pad(row, (0, asked - lengths[0, q])), (2, 1))
+        positions = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape)
+        logits = apply({"params": params}, pixels, tokens, positions * 0, positions)
+        said = jax.nn.log_softmax(logits[:, ahead - 1 : ahead - 1 + NEW], axis=-1)
+        np.testing.assert_array_equal(said.mean(0).argmax(-1), answers.tokens[0, q])
+        differ += int((said.argmax(-1) != answers.tokens[0, q]).any(axis=1).all())
+    assert differ  # what they agree on is not simply what one of them says
+
+
+def test_the_same_view_twice_writes_what_it_writes_once(setting):
+    config, _, params, (pixels, prefix, turns), free = setting
+    twice = (np.repeat(x, 2, axis=0) for x in (pixels, prefix, turns, LENGTHS))
+    answers = generate(NotaGPT(config), params, *twice, max_new_tokens=NEW, eos_ids=NO_EOS, views=2)
+    np.testing.assert_array_equal(answers.tokens, free.tokens)
+    np.testing.assert_array_equal(answers.lengths, free.lengths)
+
+
 def test_sampling_is_seeded_and_turns_greedy_as_it_cools(setting):
     config, _, params, inputs, free = setting
 
@@ -157,6 +187,7 @@ def test_a_prefix_with_another_number_of_image_tokens_is_refused():
         ({"temperature": -1.0}, "temperature >= 0"),
         ({"temperature": 1.0, "top_p": 0.0}, "0 < top_p <= 1"),
         ({"temperature": 1.0}, "needs seeds"),
+        ({"views": 3}, "2 rows are no pages of 3 views each"),
     ],
 )
 def test_impossible_arguments_are_refused(arguments, message):

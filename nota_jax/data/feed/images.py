@@ -24,6 +24,8 @@ WHITE = (255, 255, 255)
 SCALES = (1, 255, 65535)  # where white may lie in pictures of integers or floats
 WHITE_IS_ZERO, PHOTOMETRIC = 0, 262  # a value and a tag of TIFF
 TURNING = (b"eXIf", b"exif", b"Orientation")  # one of them is in a PNG that is to be turned
+# Down and right, pixels: the first is the picture as it is.
+VIEWS = ((0, 0), (3, 5), (5, -4), (-5, 3), (-2, -6), (-7, 7), (7, -2), (1, 2))
 # What Pillow raises for a file that is no readable picture.
 BROKEN = (
     UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError,
@@ -186,6 +188,15 @@ def shift(image: np.ndarray, down: int, right: int) -> np.ndarray:
         max(-down, 0) : height - down, max(-right, 0) : width - right
     ]
     return moved
+
+
+def views(image: np.ndarray, n: int) -> np.ndarray:
+    """uint8 [S, S, C] → [n, S, S, C]: a picture and the same moved by a few pixels each time.
+
+    Where patches cut a symbol, they cut it elsewhere in the next view: what one of them mistakes
+    the others may see (docs/reading.md).
+    """
+    return np.stack([shift(image, *VIEWS[i]) for i in range(n)])
 
 
 def pad(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:

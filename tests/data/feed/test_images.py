@@ -242,6 +242,16 @@ def test_an_unknown_mode_lists_the_modes():
         images.load(encode(random_pixels(8, 8)), 8, "stretch")
 
 
+def test_views_are_the_picture_and_the_same_moved():
+    image = random_pixels(40, 40)
+    first, *others = images.views(image, len(images.VIEWS))
+    np.testing.assert_array_equal(first, image)
+    assert len({other.tobytes() for other in others} | {image.tobytes()}) == len(images.VIEWS)
+    for other, (down, right) in zip(others, images.VIEWS[1:], strict=True):
+        moved = np.roll(image, (down, right), (0, 1))
+        np.testing.assert_array_equal(other[7:-7, 7:-7], moved[7:-7, 7:-7])
+
+
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (3, -2), (-4, 5), (7, 0)])
 def test_a_shift_moves_the_ink_and_fills_with_white(down, right):
     image = np.full((20, 20, 3), 255, np.uint8)
