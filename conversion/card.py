@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conversion import hf_config
-from nota_jax import tables
+from nota_jax import history, tables
 from nota_jax.models import ink
 from nota_jax.models.config import NotaGPTConfig
 
@@ -164,23 +164,46 @@ def _trains(config: dict[str, Any]) -> str:
 
 
 def _phases(chain: list[tuple[Path, dict[str, Any]]], step: int | None) -> list[str]:
-    headers = ("phase", "tasks", "trains", "learning rate", "questions per step", "config digest")
+    headers = (
+        "phase", "steps", "tasks", "trains", "learning rate", "questions per step", "config digest",
+    )  # fmt: skip
     rows = [
         (
-            str(config["phase"] or config["objective"]),
+            _name(config),
+            _steps(folder, step if folder == chain[0][0] else None),
             ", ".join(config["data"]["tasks"]),
             _trains(config),
             f"{config['optim']['learning_rate']:g}",
             str(config["data"]["batch_size"]),
             f"`{digest(config)}`",
         )
-        for _, config in reversed(chain)
+        for folder, config in reversed(chain)
+    ]
+    changes = [
+        f"- {_name(config)}, behind step {behind}: {key} {then} → {now}"
+        for folder, config in reversed(chain)
+        for behind, changed in history.changes(folder)
+        for key, (then, now) in changed.items()
     ]
     return [
-        tables.markdown(headers, rows, left=3),
+        tables.markdown(headers, rows, left=4),
+        *(["\nChanged on the way (the table has what was set in the end):\n"] if changes else []),
+        *changes,
         f"\nCheckpoint of step {step} of the last phase. The digest is the SHA-256 of the resolved "
         "configuration (`config.json` of the run, keys sorted).",
     ]
+
+
+def _name(config: dict[str, Any]) -> str:
+    return str(config["phase"] or config["objective"])
+
+
+def _steps(folder: Path, step: int | None) -> str:
+    """How far a run came: of a phase that others started from, its newest checkpoint."""
+    done = history.latest_step(folder) if step is None else step
+    state = history.read(folder)
+    planned = state.total_steps if state else 0
+    return f"{done:,} of {planned:,}" if done < planned else f"{done:,}"
 
 
 def digest(config: dict[str, Any]) -> str:
@@ -204,6 +227,15 @@ def _data(chain: list[tuple[Path, dict[str, Any]]]) -> list[str]:
     return [*lines, f"- {with_it if essen else 'without Essen, which is for non-commercial use'}"]
 
 
+def _asked(settings: dict[str, Any]) -> str:
+    """How the questions were asked, where it was not simply that."""
+    views, heat = settings.get("views", 1), settings.get("temperature", 0)
+    said = [f"{views} views of each page"] if views > 1 else []
+    said += ["decoding under the grammar of ABC"] if settings.get("grammar") else []
+    said += [f"temperature {heat:g}"] if heat else []
+    return "".join(f"; {what}" for what in said)
+
+
 def _evaluation(folder: Path) -> list[str]:
     found = sorted(folder.glob("evaluation_*/evaluation.json"))
     if not found:
@@ -212,10 +244,10 @@ def _evaluation(folder: Path) -> list[str]:
     for path in found:
         scores = hf_config.read_json(path)
         asked = scores.get("all", {}).get("questions", 0)
-        splits = ", ".join(scores.get("settings", {}).get("splits", []))
+        settings = scores.get("settings", {})
         lines.append(
             f"Measured by the run itself, with its newest checkpoint, on {asked} held-out "
-            f"questions ({splits}):\n"
+            f"questions ({', '.join(settings.get('splits', []))}{_asked(settings)}):\n"
         )
         table = path.with_suffix(".md")
         if table.is_file():

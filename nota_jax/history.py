@@ -83,6 +83,19 @@ def read(run_dir: str | Path) -> State | None:
     return State(config, total, marks)
 
 
+def changes(run_dir: str | Path) -> list[tuple[int, dict[str, Sequence[Any]]]]:
+    """Behind which step what was changed: key → (old, new), the steps in all among them."""
+    found, total = [], 0
+    for line in _lines(Path(run_dir, FILE)):
+        changed = dict(line.get("changed", {}))
+        if total not in (0, line["total_steps"]):
+            changed["steps"] = total, line["total_steps"]
+        total = line["total_steps"]
+        if changed:
+            found.append((line["step"], changed))
+    return found
+
+
 def recorded(run_dir: str | Path) -> dict[str, Any] | None:
     """A run's config.json; None where there is none.
 

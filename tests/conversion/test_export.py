@@ -155,6 +155,25 @@ def test_the_card_says_what_the_model_is_made_of(tmp_path, tok):
     assert "Checkpoint of step 3" in text and "`data/x`" in text
 
 
+def test_the_card_tells_what_was_changed_on_the_way_and_how_far_a_run_came(tmp_path, tok):
+    config = with_tokenizer(tiny(), tok)
+    run_directory(tmp_path / "run", config, tok)
+    lines = [
+        {"step": 0, "total_steps": 9, "config": {"optim.learning_rate": 0.1}, "marks": {}},
+        {"step": 1, "total_steps": 8, "changed": {"optim.learning_rate": [0.1, 0.2]}},
+    ]
+    (tmp_path / "run/history.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    settings = {"splits": ["extraction_test"], "views": 4, "grammar": True, "temperature": 0.0}
+    (tmp_path / "run/evaluation_test_0123abcd").mkdir()
+    scores = {"settings": settings, "all": {"questions": 5}}
+    (tmp_path / "run/evaluation_test_0123abcd/evaluation.json").write_text(json.dumps(scores))
+    text = card.write(tmp_path / "run", config, 3)
+    assert "3 of 8" in text
+    assert "behind step 1: optim.learning_rate 0.1 → 0.2" in text
+    assert "behind step 1: steps 9 → 8" in text
+    assert "(extraction_test; 4 views of each page; decoding under the grammar of ABC)" in text
+
+
 def test_the_card_names_the_runs_that_trained_the_parts_and_their_data(tmp_path, tok):
     config = with_tokenizer(tiny(), tok)
     run_directory(tmp_path / "run", config, tok)
