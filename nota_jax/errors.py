@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -16,12 +17,28 @@ LASTING = (
 )  # fmt: skip
 
 
+# Of a collective that broke, or of the service that all processes are connected to.
+_NEIGHBOUR = re.compile(
+    r"Gloo|NCCL|[Cc]oordination ?[Ss]ervice|heartbeat|[Bb]arrier|"
+    r"[Cc]onnection (reset|closed|refused)|UNAVAILABLE"
+)
+
+
 class UserError(Exception):
     """Something the user can mend: its text says what is wrong, where, and what to do.
 
     The command-line entry points run through `exit_status`; it never reaches the user as a
     traceback.
     """
+
+
+class TryAgain(UserError):
+    """What the same command mends by itself when it is started again, as launchers do."""
+
+
+def cut(text: str, most: int = 300) -> str:
+    """A text as a sentence can hold it: of a long one the beginning and the end."""
+    return text if len(text) <= most else f"{text[: most * 2 // 3]} … {text[-most // 4 :]}"
 
 
 def exit_status(command: Callable[[], int | None], *, interrupted: str = "nothing was kept") -> int:
@@ -35,18 +52,35 @@ def exit_status(command: Callable[[], int | None], *, interrupted: str = "nothin
     lines_at_once()
     try:
         return command() or 0
-    except UserError as error:
-        return _end(2, f"error: {error}")
     except KeyboardInterrupt:
         return _end(130, f"interrupted: {interrupted}")
     except BrokenPipeError:  # whoever read our lines has gone, as `head` does
         with contextlib.suppress(OSError):  # nor will the interpreter's last flush find anyone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:
-        if error.errno is None:  # not of the system: some library's own, with its traceback
+    except (UserError, OSError) as error:
+        told = sentence(error)
+        if told is None:
             raise
-        return _end(2 if error.errno in LASTING else 1, f"error: {of_system(error)}")
+        return _end(*told)
+
+
+def sentence(error: BaseException) -> tuple[int, str] | None:
+    """The status and the sentence with which an error ends a command; None: a bug's traceback."""
+    if isinstance(error, UserError):
+        return 1 if isinstance(error, TryAgain) else 2, f"error: {error}"
+    # One without a number is not of the system, but some library's own.
+    if isinstance(error, OSError) and error.errno is not None:
+        return 2 if error.errno in LASTING else 1, f"error: {of_system(error)}"
+    return None
+
+
+def neighbour_gone(error: BaseException) -> bool:
+    """Of several processes: whether an error says that another one is gone, and nothing else.
+
+    Told by its text, for jax says it with errors of several kinds, even ValueError.
+    """
+    return _NEIGHBOUR.search(str(error)) is not None
 
 
 def of_system(error: OSError) -> str:

@@ -21,7 +21,14 @@ import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from nota_jax import files
-from nota_jax.checkpoint.damage import Damaged, opened, reading, require_sums, sealed
+from nota_jax.checkpoint.damage import (
+    Damaged,
+    broken_off,
+    opened,
+    reading,
+    require_sums,
+    sealed,
+)
 from nota_jax.checkpoint.fingerprints import (
     Fingerprint,
     as_shapes,
@@ -222,6 +229,8 @@ def explained(
     try:
         yield
     except Exception as error:
+        if broken_off(error):
+            raise
         with contextlib.suppress(Exception):
             finish()
         clear_halves(directory)

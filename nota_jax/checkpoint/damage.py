@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from nota_jax.checkpoint.fingerprints import Fingerprint
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, neighbour_gone
 
 SEAL = "seal"
 ASIDE = ".damaged"  # what a checkpoint's name ends with that was set aside
@@ -44,11 +46,21 @@ def reading(where: Path | str) -> Iterator[None]:
     except (UserError, MemoryError):
         raise
     except (OSError, ValueError, LookupError, TypeError, EOFError) as error:
+        if broken_off(error):
+            raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         number = getattr(error, "errno", None)
         if number in _UNREADABLE or any(word in reason for word in _NOT_THE_DISKS):
             raise UserError(f"cannot read {where}: {reason}") from error
         raise Damaged(f"{where} is damaged: {reason}") from error
+
+
+def broken_off(error: Exception) -> bool:
+    """Whether reading or writing together ended because another process is gone.
+
+    Then the files have no fault and the disk neither, and waiting for the others has no end.
+    """
+    return jax.process_count() > 1 and neighbour_gone(error)
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:

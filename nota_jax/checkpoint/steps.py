@@ -45,7 +45,7 @@ from nota_jax.checkpoint.fingerprints import (
     require_same,
     require_shapes,
 )
-from nota_jax.errors import UserError
+from nota_jax.errors import TryAgain, UserError
 from nota_jax.params import AIDS, Tree, flatten, join_trees, unflatten, without_aids
 
 T = TypeVar("T")
@@ -200,8 +200,9 @@ class Checkpoints:
             except Damaged as error:
                 self._set_aside(number, error)
                 if jax.process_count() > 1:
-                    # No mistake of the user's: who starts it again goes on with the one before.
-                    raise RuntimeError(f"{error}. It is set aside: start again") from error
+                    raise TryAgain(
+                        f"{error}. It is set aside: the same command goes on from the one before"
+                    ) from error
             if step is not None:
                 raise UserError(f"{self.directory} has no sound checkpoint of step {step}")
             self.manager.reload()

@@ -16,19 +16,26 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, neighbour_gone, sentence
 
 T = TypeVar("T")
+
+_ENDED = (
+    "error: this process was killed, or ended by jax because another process of this run is gone "
+    "or never came."
+)
+_AGAIN = "The same command, started in all processes, goes on from the newest checkpoint"
 
 PLAIN = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
@@ -189,25 +196,57 @@ def together(env: Mapping[str, str] = os.environ) -> Iterator[str | None]:
 
     Of several processes one that meets a mistake or a failure says so and is gone at once: waiting
     for the others, as jax would at its end, would keep them waiting too.  They notice by a broken
-    collective or by missing heartbeats, if the launcher does not end them before.
+    collective or by missing heartbeats, if the launcher does not end them before, and end with a
+    sentence as well.
     """
+    many = _known_to_be_several(env)
     try:
-        yield start(env)
-    except UserError as error:
-        if several(env):
-            _quit(2, f"error: {error}")
-        raise
+        with _last_word() if many else nullcontext():
+            yield start(env)
+            if many:
+                jax.distributed.shutdown()
     except KeyboardInterrupt:
-        if several(env):
+        if many:
             _quit(130, "interrupted")
         raise
-    except Exception:
-        if several(env):
+    except Exception as error:
+        if many:
             why = "(of several processes the one that failed first says why)"
-            _quit(1, traceback.format_exc() + why)
+            _quit(*(sentence(error) or _gone(error) or (1, traceback.format_exc() + why)))
         raise
-    if several(env):
-        jax.distributed.shutdown()
+
+
+def _known_to_be_several(env: Mapping[str, str]) -> bool:
+    with suppress(UserError):  # `start` says it
+        return several(env)
+    return False
+
+
+def _gone(error: Exception) -> tuple[int, str] | None:
+    """Status and sentence of a collective that broke because another process is gone."""
+    if not neighbour_gone(error):
+        return None
+    reason = str(error).strip().splitlines()[0][:300]
+    return 1, (
+        f"error: another process of this run is gone ({reason}); if it was not killed, its own "
+        f"last line says why. {_AGAIN}"
+    )
+
+
+@contextmanager
+def _last_word() -> Iterator[None]:
+    """Within, whatever ends this process from outside or from C++ is followed by a sentence.
+
+    jax aborts a process whose neighbour dies, and its words are a stack trace; Python has no say
+    in that.  So a shell waits for the end of a pipe: either it is told a word, or it speaks.
+    """
+    speak = f'read word || echo "{_ENDED} {_AGAIN}" >&2'
+    shell = subprocess.Popen(["/bin/sh", "-c", speak], stdin=subprocess.PIPE, text=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            shell.communicate("word\n")
 
 
 def _quit(status: int, text: str) -> NoReturn:

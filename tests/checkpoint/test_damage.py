@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nota_jax.checkpoint import damage, slices, steps
-from nota_jax.checkpoint.base import load_base
+from nota_jax.checkpoint.base import explained, load_base
 from nota_jax.checkpoint.fingerprints import by_path
 from nota_jax.checkpoint.steps import Checkpoints, load_params
 from nota_jax.errors import UserError
@@ -230,6 +230,16 @@ def test_what_is_not_the_files_fault_is_not_called_damage(tmp_path):
         with damage.reading(tmp_path):
             raise PermissionError(13, "Permission denied")
     assert not isinstance(caught.value, damage.Damaged)
+
+
+def test_another_processs_end_is_neither_damage_nor_a_full_disk(tmp_path, monkeypatch):
+    """Or who outlives it would set aside a sound checkpoint, or give up for good."""
+    error = ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="Gloo"), damage.reading(tmp_path):
+        raise error
+    with pytest.raises(ValueError, match="Gloo"), explained("a checkpoint", tmp_path):
+        raise error
 
 
 def test_a_checkpoint_that_training_clears_away_meanwhile_is_not_called_damaged(

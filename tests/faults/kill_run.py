@@ -1,11 +1,13 @@
 """Kills a training run again and again, and looks whether anybody could tell.
 
-    python -m tests.faults.kill_run --kills 30 --seed 0 [--folder DIR]
+    python -m tests.faults.kill_run --kills 30 --seed 0 [--processes 2] [--folder DIR]
 
 A small run is trained without disturbance, and once more while SIGKILL ends it at random moments:
-while it starts, reads its checkpoint, draws batches, trains, and in the middle of saves.
-Parameters, optimizer, order of the data, metrics and answers of the two have to be the same to the
-last bit, with no step missing and none twice.  Ends with 0, or with 1 and what differs.
+while it starts, reads its checkpoint, draws batches, trains, and in the middle of saves.  Of
+several processes one is killed; the others have to end by themselves, with a sentence, and all are
+started again.  Parameters, optimizer, order of the data, metrics and answers of the two have to be
+the same to the last bit, with no step missing and none twice.  Ends with 0, or with 1 and what
+differs.
 """
 
 from __future__ import annotations
@@ -30,16 +32,20 @@ from typing import Any
 import nota_jax
 from nota_jax.training.metrics import SPEEDS
 from tests.data.make_dataset import write_dataset
+from tests.parallel.launched import free_port
 
 ROOT = Path(nota_jax.__file__).parents[1]
 STEPS_A_LIFE = 10  # more than there are between two kills: something is always left to kill
+# How long processes wait for each other, and the longest that one may outlive another.
+PATIENCE = {"NOTA_START_SECONDS": "45", "NOTA_SILENCE_SECONDS": "10"}
+MOST_SECONDS = 120
 DATASET = {"extraction_train": 40, "alignment_train": 4}
 
 
 class Life:
-    """A process of the run, and the lines that it has said."""
+    """The processes of the run, started together, and the lines that they have said."""
 
-    def __init__(self, folder: Path, name: str, steps: int):
+    def __init__(self, folder: Path, name: str, steps: int, processes: int = 1):
         command = [sys.executable, "-m", "tests.faults.victim", folder, name, str(steps)]
         env = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
         # Compiling less thoroughly, and once, saves most of the time; all lives do alike.
@@ -47,40 +53,62 @@ class Life:
         env |= {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
         env |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         env |= {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0"}
-        self.process = subprocess.Popen(
-            [str(x) for x in command], cwd=ROOT, env=env, text=True, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        if processes > 1:
+            env |= {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}"}
+            env |= {"JAX_NUM_PROCESSES": str(processes), **PATIENCE}
+        self.processes = [
+            subprocess.Popen(
+                [str(x) for x in command], cwd=ROOT, text=True, start_new_session=True,
+                env=env | ({"JAX_PROCESS_ID": str(index)} if processes > 1 else {}),
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )
+            for index in range(processes)
+        ]  # fmt: skip
         self.lines: list[str] = []
         self.news = threading.Condition()
-        self.ended = False
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
+        self.talking = processes
+        self.readers = [
+            threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
+            for process in self.processes
+        ]
+        for reader in self.readers:
+            reader.start()
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+    def _read(self, output: Any) -> None:
+        for line in output:
             with self.news:
                 self.lines.append(line.rstrip("\n"))
                 self.news.notify_all()
         with self.news:
-            self.ended = True
+            self.talking -= 1
             self.news.notify_all()
 
     def wait_for(self, said: Callable[[list[str]], bool]) -> bool:
-        """Returns when `said` holds of its lines, or (False) when it has ended before."""
+        """Returns when `said` holds of its lines, or (False) when one of it has ended before."""
         with self.news:
-            self.news.wait_for(lambda: self.ended or said(self.lines))
+            whole = self.talking
+            self.news.wait_for(lambda: self.talking < whole or said(self.lines))
             return said(self.lines)
 
-    def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.end()
+    def kill(self, index: int) -> None:
+        """Kills one of the processes; the others have to end by themselves, with a sentence."""
+        os.killpg(self.processes[index].pid, signal.SIGKILL)
+        try:
+            statuses = self.end(timeout=MOST_SECONDS)
+        except subprocess.TimeoutExpired:
+            for process in self.processes:
+                process.kill()
+            raise SystemExit(f"the others hang where {index} was killed:\n{self.text()}") from None
+        if statuses.pop(index) != -signal.SIGKILL:
+            raise SystemExit(f"a life ended by itself, before its kill:\n{self.text()}")
+        if statuses and (0 in statuses or not any(x.startswith("error: ") for x in self.lines)):
+            raise SystemExit(f"the others ended with {statuses}, no sentence:\n{self.text()}")
 
-    def end(self) -> int:
-        status = self.process.wait()
-        self.reader.join()
-        return status
+    def end(self, timeout: float | None = None) -> list[int]:
+        statuses = [process.wait(timeout) for process in self.processes]
+        for reader in self.readers:
+            reader.join()
+        return statuses
 
     def text(self) -> str:
         return "\n".join(self.lines)
@@ -97,46 +125,42 @@ def moments(rng: random.Random) -> tuple[str, Callable[[list[str]], bool]]:
     return kind, lambda lines: sum("  loss " in line for line in lines) >= count
 
 
-def trained(folder: Path, name: str, steps: int, say: Callable[[str], None]) -> None:
-    """The run without any disturbance."""
-    life = Life(folder, name, steps)
-    if life.end():
-        raise SystemExit(f"the undisturbed run failed:\n{life.text()}")
-    say(f"undisturbed: {steps} steps")
+def undisturbed(life: Life, which: str) -> None:
+    if any(life.end()):
+        raise SystemExit(f"{which} failed:\n{life.text()}")
 
 
 def killed(
-    folder: Path, name: str, steps: int, kills: int, rng: random.Random, say: Callable[[str], None]
+    start: Callable[[], Life], run: Path, kills: int, rng: random.Random, say: Callable[[str], None]
 ) -> Counter[str]:
     """The run under kills; how often each kind of moment was met."""
     met: Counter[str] = Counter()
     for number in range(kills):
-        life = Life(folder, name, steps)
+        life = start()
         kind, event = moments(rng)
         if life.wait_for(event):
             # From the event on, what is hit is left to chance: about three steps and a save.
             time.sleep(rng.random() * (1.5 if kind == "start" else 0.3))
-        life.kill()
-        if life.process.returncode != -signal.SIGKILL:
-            raise SystemExit(f"life {number} ended by itself, before its kill:\n{life.text()}")
-        checkpoints = folder / name / "checkpoints"
+        which = rng.randrange(len(life.processes))
+        life.kill(which)
+        checkpoints = run / "checkpoints"
         if list(checkpoints.glob("*orbax-checkpoint-tmp*")):
             kind = "in the middle of a save"
         met[kind] += 1
-        met["locks left behind"] += (folder / name / "lock").exists()
+        met["locks left behind"] += (run / "lock").exists()
         whole = [int(p.name) for p in checkpoints.glob("*") if p.name.isdecimal()]
-        say(f"kill {number + 1} of {kills}: {kind}; newest checkpoint {max(whole, default=0)}")
-    life = Life(folder, name, steps)
-    if life.end():
-        raise SystemExit(f"the last life failed:\n{life.text()}")
+        of = f" of process {which}" if len(life.processes) > 1 else ""
+        say(f"kill {number + 1} of {kills}{of}: {kind}; newest checkpoint {max(whole, default=0)}")
+    undisturbed(start(), "the last life")
     return met
 
 
-def differences(folder: Path, one: str, other: str, steps: int) -> list[str]:
+def differences(folder: Path, one: str, other: str, steps: int, processes: int = 1) -> list[str]:
     """What tells the killed run (`other`) from the undisturbed one."""
     found = []
-    states = [json.loads((folder / f"{name}.final").read_text()) for name in (one, other)]
-    found += [f"state{path}" for path in states[0] if states[0][path] != states[1].get(path)]
+    for index in range(processes):
+        here, there = (json.loads((folder / f"{n}.final{index}").read_text()) for n in (one, other))
+        found += [f"state{path} in process {index}" for path in here if here[path] != there[path]]
 
     orders: list[dict[int, set[str]]] = []
     for name in (one, other):
@@ -180,27 +204,31 @@ def last_about(run_dir: Path) -> dict[str, Any]:
 
 
 def compare(
-    folder: Path, kills: int, seed: int, say: Callable[[str], None] = print
+    folder: Path, kills: int, seed: int, processes: int = 1, say: Callable[[str], None] = print
 ) -> tuple[list[str], Counter[str]]:
     """(what tells a killed run from an undisturbed one, which moments were met)."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "dataset").exists():
         write_dataset(folder / "dataset", DATASET)
     steps = STEPS_A_LIFE * kills + 2
-    trained(folder, "undisturbed", steps, say)
-    met = killed(folder, "killed", steps, kills, random.Random(seed), say)
-    return differences(folder, "undisturbed", "killed", steps), met
+    undisturbed(Life(folder, "undisturbed", steps, processes), "the undisturbed run")
+    say(f"undisturbed: {steps} steps")
+    again = partial(Life, folder, "killed", steps, processes)
+    met = killed(again, folder / "killed", kills, random.Random(seed), say)
+    return differences(folder, "undisturbed", "killed", steps, processes), met
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1, help="of which one is killed each time")
     parser.add_argument("--folder", type=Path, help="where the runs go; a temporary one, removed")
     args = parser.parse_args(argv)
     folder = args.folder or Path(tempfile.mkdtemp(prefix="kill_run"))
     try:
-        found, met = compare(folder, args.kills, args.seed, partial(print, flush=True))
+        say = partial(print, flush=True)
+        found, met = compare(folder, args.kills, args.seed, args.processes, say)
     finally:
         if args.folder is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,7 @@
 
 FOLDER holds the dataset and the runs; NAME is this run's.  It trains and answers as nota_jax.main
 does, notes every batch that it draws in FOLDER/NAME.order, and at the end the hash of every array
-of the state in FOLDER/NAME.final.
+of the state in FOLDER/NAME.final and the process's number: of what it holds of them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from nota_jax import run
 from nota_jax.data.feed import pipeline
 from nota_jax.errors import exit_status
 from nota_jax.files import write_json
+from nota_jax.parallel import processes
 from tests.data.make_dataset import SIZE
 from tests.test_run import configured
 
@@ -72,6 +73,8 @@ def configuration(folder: Path, name: str, steps: int) -> Any:
     c.model.vision.update(dict(image_size=SIZE, patch_size=12, most_patches=8))
     c.data.lengths, c.data.threads = (256,), 2
     c.steps, c.save_every, c.log_every = steps, 2, 1
+    if processes.several():
+        c.data.batch_size = 18  # three rows, so that two processes do not read the same
     return c
 
 
@@ -81,14 +84,19 @@ def live(folder: Path, name: str, steps: int) -> None:
     config = configuration(folder, name, steps)
 
     def say(line: str) -> None:
-        print(line, flush=True)
+        if processes.is_main():
+            print(line, flush=True)
 
-    prepared = run.prepare(config, say)
-    outcome = run.train(prepared, say)
-    run.evaluate_run(prepared, outcome.state.params, say)
-    leaves = jax.tree_util.tree_leaves_with_path(outcome.state)
-    hashes = {jax.tree_util.keystr(path): digest(leaf) for path, leaf in leaves}
-    write_json(folder / f"{name}.final", hashes)
+    with processes.together():
+        prepared = run.prepare(config, say)
+        outcome = run.train(prepared, say)
+        run.evaluate_run(prepared, outcome.state.params, say)
+        leaves = jax.tree_util.tree_leaves_with_path(outcome.state)
+        hashes = {
+            jax.tree_util.keystr(path): digest(*(part.data for part in leaf.addressable_shards))
+            for path, leaf in leaves
+        }
+        write_json(folder / f"{name}.final{jax.process_index()}", hashes)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 JOB holds (config, parameters, batches, questions).  Words: `stop=N` leaves off behind step N;
 `answer` answers the questions too, into RUN_DIR/answers.pkl; `die=I:N` lets process I kill itself
 before batch N, `err=I:N` makes it raise a UserError there, `break=I:N` an unexpected error;
-`pause` makes every batch take a fifth of a second.
+`pause` makes every batch take a fifth of a second; `save=N` saves every N steps; `spoil=I` lets
+process I find the checkpoint damaged that it goes on from.
 """
 
 import os
@@ -19,6 +20,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from nota_jax.checkpoint import verified
+from nota_jax.checkpoint.damage import Damaged
 from nota_jax.errors import UserError, exit_status
 from nota_jax.models.config import NotaGPTConfig
 from nota_jax.models.decode import generate
@@ -70,7 +73,16 @@ def trouble(kind):
     raise RuntimeError("a bug")
 
 
+def spoil():
+    def state(folder, *_):
+        raise Damaged(f"{folder} is damaged: a disk that only this process reads")
+
+    verified.state = state
+
+
 def job():
+    if WORDS.get("spoil") == str(jax.process_index()):
+        spoil()
     config, params, batches, questions = pickle.loads(Path(JOB).read_bytes())
     model = NotaGPT(NotaGPTConfig.from_dict(config))
     mesh = make_mesh(*map(int, SIZES))
@@ -81,7 +93,8 @@ def job():
             trainable=((r"vision_tower/.*", False), (r".*", True)),
             optimizer=OptimizerConfig(learning_rate=1e-2),
             log_every=1,
-            save_every=100,
+            save_every=int(WORDS.get("save", 100)),
+            keep_last=3,
             **options,
         ),
         model,

@@ -1,11 +1,17 @@
 """Who a process is, read from what starts it; every mistake there is a sentence."""
 
+import errno
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
-from nota_jax.errors import UserError
+from nota_jax.errors import TryAgain, UserError
+from nota_jax.parallel import processes
 from nota_jax.parallel.mesh import AXES, row_share
 from nota_jax.parallel.processes import _arguments, several
 
@@ -124,3 +130,54 @@ def test_each_process_reads_the_rows_of_its_devices(mesh, shares):
 def test_rows_that_straddle_processes_are_refused():
     with pytest.raises(UserError, match="across the borders of 4 processes: choose `tensor`"):
         row_share(over(4, 3, 3, 1, 4), 0)
+
+
+# ---- what one of several says at its end
+
+
+@pytest.mark.parametrize(
+    "error, status, said",
+    [
+        (UserError("no"), 2, "error: no"),
+        (TryAgain("not yet"), 1, "error: not yet"),
+        (OSError(errno.ENOSPC, "No space left", "/run/x"), 2, "error: /run/x: No space left (said"),
+        (OSError(errno.EIO, "Input/output error", "/run/x"), 1, "error: /run/x: Input/output"),
+        (
+            ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer"),
+            1,
+            "error: another process of this run is gone (UNKNOWN: Gloo AllGather failed",
+        ),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"), 1, "Traceback (most"),
+        (OSError("a library's own"), 1, "Traceback (most recent call last)"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_one_of_several_ends_at_once_with_a_sentence(monkeypatch, error, status, said):
+    ends = []
+
+    def end(*how):
+        ends.append(how)
+        raise SystemExit
+
+    monkeypatch.setattr(processes, "start", lambda env: "process 3 of 4")
+    monkeypatch.setattr(processes, "_quit", end)
+    with pytest.raises(SystemExit), processes.together(PLAIN):
+        raise error
+    [(code, text)] = ends
+    assert code == status and text.startswith(said)
+
+
+def test_alone_an_error_goes_its_usual_way():
+    with pytest.raises(OSError, match="gone"), processes.together({}):
+        raise OSError(errno.ENOENT, "gone")
+
+
+def test_what_ends_a_process_from_outside_is_followed_by_a_sentence():
+    program = "import os; from nota_jax.parallel.processes import _last_word\nwith _last_word(): "
+    ends = []
+    for how in ("os.kill(os.getpid(), 9)", "os.abort()", "pass"):
+        command = [sys.executable, "-c", program + how]
+        ends.append(subprocess.run(command, capture_output=True, text=True, env=os.environ))
+    for killed in ends[:2]:
+        assert "error: this process was killed, or ended by jax because" in killed.stderr
+    assert ends[2].stderr == "" and ends[2].returncode == 0
