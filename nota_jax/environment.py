@@ -1,8 +1,9 @@
-"""What is set in a process before the libraries that read it are imported."""
+"""What is set in a process before it works: third-party chatter, memory, the compilation cache."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from absl import logging
@@ -23,3 +24,9 @@ def quiet() -> None:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nota_jax" / "xla"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "2")
+    if "jax" in sys.modules:  # by a package's __init__: it has read its settings already
+        from jax import config
+
+        config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+        seconds = os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"]
+        config.update("jax_persistent_cache_min_compile_time_secs", float(seconds))

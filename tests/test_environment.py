@@ -1,0 +1,28 @@
+"""Compiled programs are kept, whichever command compiles them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SHOW = """
+import importlib, sys
+importlib.import_module(sys.argv[1])
+from nota_jax.environment import quiet
+quiet()
+import jax
+print(jax.config.jax_compilation_cache_dir)
+print(jax.config.jax_persistent_cache_min_compile_time_secs)
+"""
+
+
+@pytest.mark.parametrize("command", ["nota_jax.main", "nota_jax.read.__main__"])
+def test_a_command_has_its_cache_also_where_jax_was_imported_before_it(command, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
+    said = subprocess.run(
+        [sys.executable, "-c", SHOW, command], env=environment, check=True, text=True,
+        capture_output=True,
+    ).stdout.split("\n")  # fmt: skip
+    assert said[:2] == [str(tmp_path / "nota_jax" / "xla"), "2.0"]
