@@ -22,10 +22,12 @@ def folder(tmp_path_factory):
 
 
 def start(folder, *words, processes=1, devices=1):
-    results = finish(launch(
-        processes, devices, [WORKER, folder, *words],
-        JAX_COMPILATION_CACHE_DIR=str(folder / "compiled"),
-    ))  # fmt: skip
+    kept = {  # each mesh is met several times, and most of the time is compilation
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
+    }
+    results = finish(launch(processes, devices, [WORKER, folder, *words], **kept), timeout=300)
     assert [status for status, *_ in results] == [0] * processes, results
     return results[0][1]
 
