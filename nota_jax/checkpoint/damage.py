@@ -27,6 +27,11 @@ ASIDE = ".damaged"  # what a checkpoint's name ends with that was set aside
 # Of TensorStore's errors, those that say nothing about what lies on the disk.
 _NOT_THE_DISKS = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED",
                   "CANCELLED", "ABORTED", "UNIMPLEMENTED", "Too many open files")  # fmt: skip
+# What libraries raise over what they did not expect in a file; not a device's RuntimeError.
+_OVER_FILES = (
+    OSError, ValueError, LookupError, TypeError, EOFError, AttributeError, AssertionError,
+    ArithmeticError, RecursionError,
+)  # fmt: skip
 _UNREADABLE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ENOMEM)
 
 
@@ -45,7 +50,7 @@ def reading(where: Path | str) -> Iterator[None]:
         yield
     except (UserError, MemoryError):
         raise
-    except (OSError, ValueError, LookupError, TypeError, EOFError) as error:
+    except _OVER_FILES as error:
         if broken_off(error):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
