@@ -48,6 +48,7 @@ def read_a_page(checkpoint: Path) -> None:
     from nota_jax import run  # late: imports jax
     from nota_jax.data.store.reader import PageReader
     from nota_jax.evaluation import predict
+    from nota_jax.read.asking import VIEWS
 
     print(f"\n=== a held-out page, read by {checkpoint} " + "=" * 40, flush=True)
     tiny = importlib.import_module("configs.phase2").get_config("tiny")
@@ -55,8 +56,9 @@ def read_a_page(checkpoint: Path) -> None:
     config.data.build.update(tiny.data.build)
     prepared = run.prepare(config)
     settings = predict.Settings(
-        config.data.dir, ("extraction_test",), questions=6, pages_per_batch=1
-    )
+        config.data.dir, ("extraction_test",), questions=6, pages_per_batch=1,
+        grammar=True, views=VIEWS,
+    )  # fmt: skip
     out, params = prepared.directory / "read", run.weights(prepared)
     read = predict.predict(prepared.model, params, prepared.tokenizer, settings, out)
     pages = PageReader(config.data.dir, settings.splits)

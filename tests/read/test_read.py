@@ -1,19 +1,31 @@
 """A page in, a tune out: with the shipped checkpoint, as a user calls it."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
 
+import Levenshtein
 import numpy as np
 import pytest
 from PIL import Image
 
+from nota_jax.errors import UserError
 from nota_jax.notation import abc
 from nota_jax.notation.engraving.layout import Style, engrave
 from nota_jax.read import asking, reader, staves, views
 from nota_jax.read.__main__ import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "page.png"
+PRINTED = """X:1
+T:The Irish Exile
+M:6/8
+L:1/8
+K:G
+(G/A/)|(B3/A/G) (EA).A|A3- A2 (G/A/)|(B3/A/G) (EG).G|
+G3- G2 (G/A/)|BGB d2 (B/d/)|ece d2 (d/c/)|(B3/A/G) (EA).A|
+A3- A2 (G/A/)|BGB d2 (B/d/)|ece d2 (d/c/)|(B3/A/G) (EG).G|
+G3- HG2||"""
 TUNE = """X:1
 T:Plain
 M:4/4
@@ -79,7 +91,7 @@ def test_a_large_crooked_dim_photograph_is_read_in_parts(asked):
     wide.paste(page.crop((0, 60, 1344, 1000)), (550, 1150))  # more lines, further to the right
     photo = staves.rotated(np.asarray(wide), 1.5)
     photo = (photo * np.linspace(0.6, 0.95, 1900)[None]).astype(np.uint8)
-    found = reader.read(photo, asked, cut="systems")
+    found = reader.read(photo, dataclasses.replace(asked, views=1), cut="systems")
     assert found.parts >= 2
     assert any("straightened" in note for note in found.notes)
     tune = abc.parse(found.abc)
@@ -106,6 +118,19 @@ def test_a_bad_picture_among_good_ones_loses_nothing(tmp_path, capsys, reading):
     captured = capsys.readouterr()
     assert reading.abc in captured.out and "bad.png" in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_from_several_views_fewer_characters_are_wrong(asked, reading):
+    once = reader.read(PAGE, dataclasses.replace(asked, views=1))
+    assert asked.views == 4
+    several, one = (Levenshtein.distance(r.abc.strip(), PRINTED) for r in (reading, once))
+    assert several < one < len(PRINTED) / 3
+
+
+@pytest.mark.parametrize("views", [0, 9])
+def test_an_impossible_number_of_views_is_refused(views):
+    with pytest.raises(UserError, match="from 1 to 8"):
+        asking.load(views=views)
 
 
 @pytest.mark.parametrize(
