@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,7 @@ from nota_jax.checkpoint import steps
 from nota_jax.data.feed import pipeline, tokenizer
 from nota_jax.data.feed.chat import image_token_id
 from nota_jax.errors import UserError
-from nota_jax.evaluation import predict, report
-from nota_jax.evaluation.metrics import Prediction
+from nota_jax.evaluation import answers, predict, report, score
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel import processes
 from nota_jax.parallel.mesh import batch_ways, layout, make_mesh, param_shardings, row_share
@@ -331,27 +330,20 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
         views=config.eval.views,
     )
     out = predict.folder(run.directory / f"evaluation_{config.eval.split}", settings)
-    predictions = predict.predict(run.model, params, run.tokenizer, settings, out, say, mesh)
-    scores = {}
-    if processes.is_main():
-        scores = write_scores(run, predictions, settings, out, say)
+    predict.predict(run.model, params, run.tokenizer, settings, out, say, mesh)
+    scores = write_scores(out, say) if processes.is_main() else {}
     processes.barrier("scores")
     return scores
 
 
-def write_scores(
-    run: Run,
-    predictions: Sequence[Prediction],
-    settings: predict.Settings,
-    out: Path,
-    say: Say,
-) -> dict[str, Any]:
-    """Scores with the majority's beside them, on paper and on the terminal."""
-    config = run.config
-    answers = report.training_answers(config.data.dir, training_splits(config))
-    scores = report.scores(predictions, answers)
-    report.write(out, scores, settings)
-    say(report.table(scores))
+def write_scores(out: Path, say: Say) -> dict[str, Any]:
+    """Scores of the answers in the folder `out`, on paper and on the terminal, and in short."""
+    found = answers.collect(out / predict.ANSWERS)
+    summary, _ = score.of_collection(found)
+    scores = report.short(summary)
+    report.write_summary(out, summary)
+    report.write(out, scores, found.settings)
+    say(report.short_text(scores))
     say(f"predictions and scores: {out}")
     return scores
 

@@ -33,8 +33,8 @@ from transformers import PreTrainedTokenizerFast
 from nota_jax.checkpoint import fingerprints
 from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.evaluation import EvalPage, eval_questions
-from nota_jax.data.records import Turn
 from nota_jax.data.store.reader import PageReader
+from nota_jax.evaluation.answers import ANSWERS, question_id
 from nota_jax.evaluation.metrics import FIELDS, TRANSCRIPTIONS, Prediction
 from nota_jax.evaluation.rules import abc_rules
 from nota_jax.files import write_atomic
@@ -46,7 +46,6 @@ from nota_jax.parallel.mesh import batch_ways, place_whole
 from nota_jax.pixels import normalize
 
 SHORT_ANSWER = 96  # tokens: what a header field is cut at
-ANSWERS = "predictions.jsonl"
 # What every line has; one that lacks any is asked anew.
 KEPT = (
     "id", "region", "subtask", "question", "answer", "prediction", "confusable", "composer_source",
@@ -128,9 +127,9 @@ def predict(
                 answers = _answer(model, params, tokenizer, settings, pages, per_batch, mesh)
                 if file is None:  # not process 0
                     continue
-                for record, answer in zip(records, answers, strict=True):
+                for record, (answer, cut) in zip(records, answers, strict=True):
                     if record["id"] not in known:
-                        known[record["id"]] = record | {"prediction": answer}
+                        known[record["id"]] = record | {"prediction": answer, "cut": cut}
                         line = json.dumps(known[record["id"]], ensure_ascii=False)
                         file.write(line + "\n")
                 file.flush()
@@ -253,7 +252,7 @@ def _records(pages: Sequence[EvalPage]) -> list[dict[str, Any]]:
         for turn in page.turns:
             records.append(
                 {
-                    "id": _question_id(page, turn),
+                    "id": question_id(page.id, turn.subtask),
                     "region": page.metadata["region"],
                     "subtask": turn.subtask,
                     "question": turn.question,
@@ -274,15 +273,16 @@ def _answer(
     pages: Sequence[EvalPage],
     rows: int,
     mesh: Mesh | None,
-) -> list[str]:
-    """The model's answers to all questions about the pages, page after page.
+) -> list[tuple[str, bool]]:
+    """The model's answers to all questions about the pages, page after page, and whether each was
+    cut off: its last token was not the end.
 
     rows: of the batch, at least as many as there are pages.  mesh: as in `predict`.
 
     A batch runs until its longest answer has ended, so header fields, which are short, do not
     wait for transcriptions.
     """
-    answers: dict[tuple[int, int], str] = {}
+    answers: dict[tuple[int, int], tuple[str, bool]] = {}
     rules = _rules(model, tokenizer, settings)
     views = settings.views
     pixels = np.zeros((rows, views, *pages[0].image.shape), np.uint8)
@@ -309,15 +309,15 @@ def _answer(
             for place, n in enumerate(numbers):
                 lengths[i, place] = len(page.prompts[n])
                 turns[i, place, : lengths[i, place]] = page.prompts[n]
-                seeds[i, place] = _seed(settings.seed, _question_id(page, page.turns[n]))
-        limit = settings.max_new_tokens
+                seeds[i, place] = _seed(settings.seed, question_id(page.id, page.turns[n].subtask))
+        limit = min(SHORT_ANSWER, settings.max_new_tokens) if short else settings.max_new_tokens
         found = decode.generate(
             model,
             params,
             normalize(pixels),
             np.tile(np.asarray(pages[0].prefix, np.int32), (len(pixels), 1)),
             *(np.repeat(x, views, axis=0) for x in (turns, lengths)),
-            max_new_tokens=min(SHORT_ANSWER, limit) if short else limit,
+            max_new_tokens=limit,
             eos_ids=(tokenizer.eos_token_id,),
             temperature=settings.temperature,
             top_p=settings.top_p,
@@ -330,7 +330,8 @@ def _answer(
             for place, n in enumerate(numbers):
                 ids = found.tokens[i, place, : found.lengths[i, place]].tolist()
                 text = chat.decode_answer(tokenizer, ids)
-                answers[i, n] = closed(text) if kind == "abc" and rules else text
+                text = closed(text) if kind == "abc" and rules else text
+                answers[i, n] = text, len(ids) >= limit
     return [answers[i, n] for i, page in enumerate(pages) for n in range(len(page.turns))]
 
 
@@ -345,10 +346,6 @@ def _rules(
     """The grammar of each subtask that has one."""
     vocabulary, wanted = model.config.text.vocab_size, TRANSCRIPTIONS if settings.grammar else ()
     return {name: abc_rules(tokenizer, vocabulary, fragment=name == "alignment") for name in wanted}
-
-
-def _question_id(page: EvalPage, turn: Turn) -> str:
-    return f"{page.id}:{turn.subtask}"
 
 
 def _seed(seed: int, question: str) -> int:

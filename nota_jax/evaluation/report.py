@@ -1,56 +1,200 @@
-"""Scores on paper: JSON for machines, a Markdown page and a table for people."""
+"""Figures on paper: summary.json and .md of everything, evaluation.json and .md in short."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from nota_jax import tables
-from nota_jax.data.store.reader import PageReader
-from nota_jax.evaluation import metrics
-from nota_jax.evaluation.metrics import Prediction
+from nota_jax.evaluation import names
+from nota_jax.evaluation.metrics import FIELDS, TRANSCRIPTIONS
 from nota_jax.files import write_atomic, write_json
 from nota_jax.units import percent
 
+HEAD = ("", "value", "95 % interval", "trivial answer", "answers")
+# arXiv 2502.14893, on its own data: NotaGPT-7B and the best of the others it compares.
+PAPER = (
+    ("extraction rate, mean of six", "67.84 %", "33.34 % (Gemini-pro-vision)"),
+    ("Levenshtein of the ABC, mean", "59.47", "308.27 (the next best)"),
+)
 
-def training_answers(dataset: str | Path, splits: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(subtask, answer) of every training question: what a majority baseline knows."""
-    for page in PageReader(dataset, splits):
-        for turn in page.turns:
-            yield turn.subtask, turn.answer
+
+# ------------------------------------------------------------------ everything
 
 
-def write(out: Path, scores: dict, settings: Any) -> None:
+def write_summary(out: Path, summary: Mapping[str, Any]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "summary.json", summary, indent=1)
+    write_atomic(out / "summary.md", markdown(summary))
+
+
+def text(summary: Mapping[str, Any]) -> str:
+    """For a terminal: every section, no groups."""
+    parts = [_counts(summary), *_packages(summary)]
+    for section, rows in _sections(summary["figures"]):
+        parts += ["", section, tables.text(HEAD, rows)]
+    return "\n".join(parts)
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    parts = ["# Scores\n", _counts(summary) + "\n", *(f"{x}\n" for x in _packages(summary))]
+    for section, rows in _sections(summary["figures"]):
+        parts += [f"## {section}\n", tables.markdown(HEAD, rows) + "\n"]
+    parts += ["## Groups\n", _groups(summary)]
+    head = ("the paper's, on other data", "NotaGPT-7B", "best other")
+    parts += ["## The paper\n", tables.markdown(head, PAPER) + "\n"]
+    return "\n".join(parts)
+
+
+def _counts(summary: Mapping[str, Any]) -> str:
+    counts = summary["counts"]
+    cut = counts["cut"]
+    said = [
+        f"{counts['questions']} questions about {counts['pages']} tunes of "
+        f"{', '.join(summary['splits'])} in {summary['dataset']}, {counts['answered']} answered",
+        "not written down how many answers were cut off by the limit of new tokens"
+        if cut is None
+        else f"{cut} answers were cut off by the limit of new tokens",
+    ]
+    if counts["too_long"]:
+        said.append(f"{counts['too_long']} questions were too long to ask")
+    if summary["left_out"]:
+        said.append(f"{summary['left_out']} questions of these splits are not in the file")
+    if summary["unknown"]:
+        said.append(f"{summary['unknown']} lines of the file belong to no question of these splits")
+    return "; ".join(said) + "."
+
+
+def _packages(summary: Mapping[str, Any]) -> list[str]:
+    used = [f"{name}: {what}." for name, what in summary["packages"].items()]
+    return [*used, *(f"{remark}." for remark in summary["remarks"])]
+
+
+def _sections(figures: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    by_section = itertools.groupby(names.rows(figures), key=lambda row: row[0])
+    for section, rows in by_section:
+        yield section, [_row(name, words, figures[name]) for _, name, words in rows]
+
+
+def _row(name: str, words: str, figure: Mapping[str, Any]) -> tuple[str, ...]:
+    low, high = (names.shown(name, figure[side]) for side in ("low", "high"))
+    return (
+        words, names.shown(name, figure["value"]), f"{low} … {high}",
+        names.shown(name, figure["trivial"]), str(figure["count"]),
+    )  # fmt: skip
+
+
+def _groups(summary: Mapping[str, Any]) -> str:
+    columns = [(name, words) for name, words in names.HEADLINES if name in summary["figures"]]
+    head = ("", "tunes", *(words for _, words in columns))
+    parts = []
+    for dimension, found in summary["groups"].items():
+        rows = []
+        for group, part in found.items():
+            cells = [_cell(name, part["figures"].get(name)) for name, _ in columns]
+            rows.append((group.strip(), str(part["counts"]["pages"]), *cells))
+        parts += [f"By {dimension}:\n", tables.markdown(head, rows) + "\n"]
+    return "\n".join(parts)
+
+
+def _cell(name: str, figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return "–"
+    low, value, high = (names.shown(name, figure[side]) for side in ("low", "value", "high"))
+    return f"{value} ({low.removesuffix(' %')} … {high.removesuffix(' %')})"
+
+
+# ------------------------------------------------------------------ in short
+
+
+def short(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of a run's evaluation.json, of all pages and of each region.
+
+    A rate is the strict one, its `lenient` beside it; fields that were not asked are absent, and
+    the average is that of all five fields or none.
+    """
+    regions = summary["groups"].get("region", {})
+    return {
+        "all": _short(summary),
+        "regions": {name: _short(part) for name, part in regions.items()},
+    }
+
+
+def _short(part: Mapping[str, Any]) -> dict[str, Any]:
+    figures, counts = part["figures"], part["counts"]
+    asked = [field for field in FIELDS if f"{field}.strict" in figures]
+
+    def value(name: str, which: str = "value") -> float | None:
+        return figures.get(name, {}).get(which)
+
+    return {
+        "questions": counts["questions"],
+        "answered": counts["answered"],
+        "cut": counts["cut"],
+        "extraction_rate": {
+            field: _rate(figures[f"{field}.strict"], "value")
+            | {"lenient": value(f"{field}.lenient")}
+            for field in asked
+        },
+        "extraction_rate_average": value("fields.strict"),
+        "majority_rate": {field: _rate(figures[f"{field}.strict"], "trivial") for field in asked},
+        "majority_rate_average": value("fields.strict", "trivial"),
+        "levenshtein": {
+            name: {
+                "mean": value(f"{name}.distance"),
+                "median": value(f"{name}.median_distance"),
+                "normalised": value(f"{name}.normalised"),
+                "exact": value(f"{name}.exact"),
+                "mean_length": value(f"{name}.distance", "trivial"),
+                "asked": figures[f"{name}.distance"]["count"],
+            }
+            for name in TRANSCRIPTIONS
+            if f"{name}.distance" in figures
+        },
+        "confusion": {
+            field: _rate(figures[name], "value")
+            for field in ("title", "composer")
+            if (name := f"confusion.{field}.other") in figures
+        },
+    }
+
+
+def _rate(figure: Mapping[str, Any], which: str) -> dict[str, Any]:
+    value, count = figure[which], figure["count"]
+    return {
+        "value": value,
+        "correct": None if value is None else round(value * count),
+        "asked": count,
+    }
+
+
+def write(out: Path, scores: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """evaluation.json and evaluation.md in the folder `out`."""
-    record = {"settings": dataclasses.asdict(settings), **scores}
-    write_json(out / "evaluation.json", record, indent=1)
-    write_atomic(out / "evaluation.md", markdown(scores))
+    write_json(out / "evaluation.json", {"settings": settings, **scores}, indent=1)
+    write_atomic(out / "evaluation.md", short_markdown(scores))
 
 
-def markdown(scores: dict) -> str:
-    """The page: all regions together, then each by itself."""
-    parts = ["# Evaluation on held-out tunes\n", _markdown_table(scores["all"])]
+def short_markdown(scores: Mapping[str, Any]) -> str:
+    """All regions together, then each by itself."""
+    head = ("", "model", "majority answer", "asked")
+    parts = ["# Evaluation on held-out tunes\n", tables.markdown(head, _short_rows(scores["all"]))]
     for region, figures in scores["regions"].items():
-        parts += [f"\n## {region}\n", _markdown_table(figures)]
+        parts += [f"\n## {region}\n", tables.markdown(head, _short_rows(figures))]
     return "\n".join(parts) + "\n"
 
 
-def table(scores: dict) -> str:
-    """The same as plain text for a terminal, regions in one line each."""
-    lines = [tables.text(("", "model", "majority", "asked"), _rows(scores["all"]))]
+def short_text(scores: Mapping[str, Any]) -> str:
+    """The same for a terminal, regions in one line each."""
+    lines = [tables.text(("", "model", "majority", "asked"), _short_rows(scores["all"]))]
     for region, figures in scores["regions"].items():
         average = percent(figures["extraction_rate_average"])
         lines.append(f"{region}: extraction rate {average}, {figures['questions']} questions")
     return "\n".join(lines)
 
 
-def _markdown_table(figures: dict) -> str:
-    return tables.markdown(("", "model", "majority answer", "asked"), _rows(figures))
-
-
-def _rows(figures: dict) -> list[tuple[str, str, str, str]]:
+def _short_rows(figures: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """(what, model, majority baseline, questions)."""
     rows = []
     for field, rate in figures["extraction_rate"].items():
@@ -70,9 +214,7 @@ def _rows(figures: dict) -> list[tuple[str, str, str, str]]:
         other = "composer" if field == "title" else "title"
         rows.append((f"{field} answered with the {other}", percent(rate["value"]), "",
                      str(rate["asked"])))  # fmt: skip
+    if figures["cut"]:
+        rows.append(("answers cut off by the limit of tokens", str(figures["cut"]), "",
+                     str(figures["questions"])))  # fmt: skip
     return rows
-
-
-def scores(predictions: Sequence[Prediction], answers: Iterator[tuple[str, str]]) -> dict:
-    """All figures, beside the majority baseline of the training answers."""
-    return metrics.summarise(predictions, metrics.majority_answers(answers))

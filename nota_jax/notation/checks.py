@@ -24,7 +24,7 @@ class Problem:
 
 def check(tune: Tune) -> list[Problem]:
     """Everything that is wrong with a tune, in the order of its bars."""
-    problems = [*_bar_lengths(tune), *_ties(tune), *_repeats(tune)]
+    problems = [*bar_lengths(tune), *_ties(tune), *_repeats(tune)]
     return sorted(problems, key=lambda problem: problem.bar)
 
 
@@ -43,7 +43,7 @@ def _changes_meter_inside(bar: Bar) -> bool:
     return any(isinstance(item, Meter) for item in rest[:last])
 
 
-def _bar_lengths(tune: Tune) -> Iterator[Problem]:
+def bar_lengths(tune: Tune) -> Iterator[Problem]:
     """Bars that are longer than their meter, or shorter where nothing allows it.
 
     A bar may be short at a seam: a pick-up at the beginning of the tune or of a section, its

@@ -34,7 +34,7 @@ def asked(monkeypatch):
 
     def answer(model, params, tok, settings, pages, rows, mesh):
         seen.extend(page.id for page in pages)
-        return [f"answer to {turn.question}" for page in pages for turn in page.turns]
+        return [(f"answer to {turn.question}", False) for page in pages for turn in page.turns]
 
     monkeypatch.setattr(predict, "_answer", answer)
     return seen

@@ -14,17 +14,17 @@ from nota_jax.notation.theory.form import Section
 from nota_jax.notation.theory.intervals import interval_name, note_name, pitch_class
 from nota_jax.notation.tune import Key, Meter, Note
 
-_DEGREES = ("tonic", "second degree", "third degree", "fourth degree", "fifth degree",
+DEGREES = ("tonic", "second degree", "third degree", "fourth degree", "fifth degree",
             "sixth degree", "seventh degree")  # fmt: skip
-_VALUES = {
+VALUES = {
     Fraction(2): "double whole", Fraction(1): "whole", Fraction(1, 2): "half",
     Fraction(1, 4): "quarter", Fraction(1, 8): "eighth", Fraction(1, 16): "sixteenth",
     Fraction(1, 32): "thirty-second", Fraction(1, 64): "sixty-fourth",
 }  # fmt: skip
-_DOTS = ((1, ""), (Fraction(3, 2), "dotted "), (Fraction(7, 4), "double-dotted "))
-_TUPLETS = {2: "duplet", 3: "triplet", 4: "quadruplet", 5: "quintuplet", 6: "sextuplet"}
+DOTS = ((1, ""), (Fraction(3, 2), "dotted "), (Fraction(7, 4), "double-dotted "))
+TUPLETS = {2: "duplet", 3: "triplet", 4: "quadruplet", 5: "quintuplet", 6: "sextuplet"}
 # By Huron's type: what the line does, and where its inner notes lie.
-_CONTOURS = {
+CONTOURS = {
     "ascending": ("ascends", "above its first note and below its last"),
     "ascending-horizontal": ("ascends and stays high", "above its first note and level with its "
                              "last"),
@@ -39,7 +39,7 @@ _CONTOURS = {
                               "last"),
     "descending": ("descends", "below its first note and above its last"),
 }  # fmt: skip
-_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
             "eleven", "twelve")  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def _contour(facts: Facts, rng: random.Random) -> list[str]:
     if facts.n_notes < 3:
         return []
     first, last = note_name(facts.first), note_name(facts.last)
-    motion, place = _CONTOURS[facts.contour]
+    motion, place = CONTOURS[facts.contour]
     sentences = [rng.choice((
         f"Seen as a whole, the melody {motion}: its inner notes lie on average {place}.",
         f"As one line the melody {motion}; on average its inner notes lie {place}.",
@@ -195,7 +195,7 @@ def _rhythm(facts: Facts, rng: random.Random) -> list[str]:
     if facts.pickup:
         sentences.append(f"It begins with a pick-up as long as {_length(facts.pickup)}.")
     for size, many in facts.tuplets:
-        sentences.append(f"There {_is(many)} {_count(many, _TUPLETS.get(size, f'{size}-tuplet'))}.")
+        sentences.append(f"There {_is(many)} {_count(many, TUPLETS.get(size, f'{size}-tuplet'))}.")
     if facts.syncopations == 1:
         sentences.append(
             "There is one syncopation: a note begins off the beat and lasts over the next beat."
@@ -257,7 +257,7 @@ def _ending(facts: Facts, rng: random.Random) -> list[str]:
         ))]  # fmt: skip
     if facts.final_degree:
         return [f"The melody does not close on the tonic: its last note, {last}, is the "
-                f"{_DEGREES[facts.final_degree - 1]} of {key}."]  # fmt: skip
+                f"{DEGREES[facts.final_degree - 1]} of {key}."]  # fmt: skip
     return [f"The melody closes on {last}, which is altered against the signature of {key}."]
 
 
@@ -306,15 +306,15 @@ def _meter(meter: Meter) -> str:
 def _value(duration: Fraction, number: int = 1) -> str:
     """As in "dotted quarter note"; what has no such name is "note of 5/8"."""
     plural = "s" if number != 1 else ""
-    for factor, dots in _DOTS:
-        if duration / factor in _VALUES:
-            return f"{dots}{_VALUES[duration / factor]} note{plural}"
+    for factor, dots in DOTS:
+        if duration / factor in VALUES:
+            return f"{dots}{VALUES[duration / factor]} note{plural}"
     return f"note{plural} of {duration}"
 
 
 def _length(duration: Fraction) -> str:
     """A stretch of time: "one quarter note", "three eighth notes"."""
-    unit = _VALUES.get(Fraction(1, duration.denominator))
+    unit = VALUES.get(Fraction(1, duration.denominator))
     if unit is None:
         return f"{duration} of a whole note"
     return _count(duration.numerator, f"{unit} note")
@@ -326,7 +326,7 @@ def _bar(facts: Facts, index: int) -> str:
 
 
 def _end(note: Note, degree: int | None) -> str:
-    return pitch_class(note) + (f" (the {_DEGREES[degree - 1]})" if degree else "")
+    return pitch_class(note) + (f" (the {DEGREES[degree - 1]})" if degree else "")
 
 
 def _bars(section: Section) -> str:
@@ -342,7 +342,7 @@ def _share(part: int, total: int) -> str:
 
 
 def _number(n: int) -> str:
-    return _NUMBERS[n] if n < len(_NUMBERS) else str(n)
+    return NUMBERS[n] if n < len(NUMBERS) else str(n)
 
 
 def _ordinal(n: int) -> str:

@@ -40,6 +40,7 @@ _TABLE = {
     "overlay": r"&",
 }
 _TOKEN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _TABLE.items()))
+_FIELD = re.compile(r"\s*[A-Za-z+]:(?![|:])")
 _NOTE = re.compile(rf"(\^\^|\^|__|_|=)?([A-Ga-g])([,']*)({_LENGTH})")
 
 
@@ -68,6 +69,28 @@ def tokens(code: str) -> Iterator[Token]:
             raise TokenError(_what(code[position]), position + 1)
         yield Token(match.lastgroup or "", match[0], position + 1)
         position = match.end()
+
+
+def symbols(text: str) -> list[str]:
+    """The symbols of any text of ABC, right or wrong, blanks left out.
+
+    A header or body field is one symbol, music code gives its tokens, and a character that begins
+    no token is a symbol by itself.
+    """
+    found: list[str] = []
+    for line in text.splitlines():
+        if _FIELD.match(line):
+            found.append(line.strip())
+            continue
+        position = 0
+        while position < len(line):
+            match = _TOKEN.match(line, position)
+            known = match is not None and match.end() > position
+            symbol = match[0] if match and known else line[position]
+            position += len(symbol)
+            if symbol.strip():
+                found.append(symbol)
+    return found
 
 
 def _what(character: str) -> str:

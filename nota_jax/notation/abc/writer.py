@@ -39,32 +39,37 @@ def unit_text(unit: Fraction) -> str:
     return f"{unit.numerator}/{unit.denominator}"
 
 
-def write(tune: Tune, *, breaks: bool = True) -> str:
+def write(tune: Tune, *, breaks: bool = True, unit: Fraction | None = None) -> str:
     """Canonical ABC of a tune, header and body; ends with a newline.
 
     breaks: a line of text for each system (`Bar.line_break`), else the body is one line.
+    unit: the unit note length; None for the canonical one.
     """
-    return header(tune) + write_body(tune, breaks=breaks) + "\n"
+    return header(tune, unit) + write_body(tune, breaks=breaks, unit=unit) + "\n"
 
 
-def header(tune: Tune) -> str:
-    """The header lines; absent fields are left out."""
+def header(tune: Tune, unit: Fraction | None = None) -> str:
+    """The header lines; absent fields are left out.  unit: as in `write`."""
+    unit = unit or unit_note_length(tune)
     lines = ["X:1"]
     lines += [f"T:{field_text(title)}" for title in tune.titles]
     lines += [f"C:{field_text(tune.composer)}"] if tune.composer else []
-    lines += [f"M:{tune.meter.text}", f"L:{unit_text(unit_note_length(tune))}"]
+    lines += [f"M:{tune.meter.text}", f"L:{unit_text(unit)}"]
     lines += [f"Q:{tune.tempo}"] if tune.tempo else []
     lines += [f"K:{key_text(tune.key)}"]
     return "".join(line + "\n" for line in lines)
 
 
-def write_body(tune: Tune, bars: range | None = None, *, breaks: bool = True) -> str:
+def write_body(
+    tune: Tune, bars: range | None = None, *, breaks: bool = True, unit: Fraction | None = None
+) -> str:
     """The body of a tune, or of the region `bars` of it, without a newline at its end.
 
-    A region is written in the tune's own unit note length, so it is a piece of the whole's text.
+    A region is written in the tune's own unit note length, so it is a piece of the whole's text,
+    unless `unit` gives another.
     """
     bars = range(len(tune.bars)) if bars is None else bars
-    unit = unit_note_length(tune)
+    unit = unit or unit_note_length(tune)
     tuplets = Counter(event.tuplet.number for event in tune.events if event.tuplet)
     in_force = signatures(tune)
     lines: list[str] = []

@@ -17,7 +17,7 @@ from nota_jax.data.build.questions import (
     alignment_turns,
     extraction_turns,
 )
-from nota_jax.evaluation.metrics import normalise
+from nota_jax.evaluation.matching import value_of
 from nota_jax.notation import abc
 from nota_jax.notation.transpose import transpose, transpositions
 
@@ -104,4 +104,4 @@ def test_composers_are_many_different_names_that_fit_a_page():
 
 
 def test_composers_are_told_apart_by_the_metric():
-    assert len({normalise("composer", name) for name in COMPOSERS}) == len(COMPOSERS)
+    assert len({value_of("composer", name) for name in COMPOSERS}) == len(COMPOSERS)

@@ -1,0 +1,96 @@
+"""Notes beside notes, bars beside bars: the cheapest way to make one sequence of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import Levenshtein
+import numpy as np
+
+# What an edit costs.  A note left out and another one invented (6) is dearer than one note with a
+# wrong pitch and a wrong length (5), so that such a pair is one misread note.
+RHYTHM, PITCH, BOTH, GAP = 2, 4, 5, 3
+
+Note = tuple[int, Fraction]
+
+
+@dataclass(frozen=True)
+class NoteErrors:
+    """How many notes are right, have only the pitch, only the length, or both wrong; how many of
+    the true ones are missing, and how many of those read are not there."""
+
+    right: int
+    pitch: int
+    rhythm: int
+    both: int
+    missing: int
+    invented: int
+
+
+@dataclass(frozen=True)
+class BarErrors:
+    """How many bars are right, differ, are missing, are not there."""
+
+    right: int
+    different: int
+    missing: int
+    invented: int
+
+
+def compare_notes(truth: Sequence[Note], read: Sequence[Note]) -> NoteErrors:
+    """The errors in the cheapest alignment of the notes in their written order.
+
+    Needleman and Wunsch's algorithm, a row at a time: within a row the cost of inserted notes is a
+    running minimum.  A rest is no note, so that one left out shows in its bar only.
+    """
+    n, m = len(truth), len(read)
+    if not n or not m:
+        return NoteErrors(0, 0, 0, 0, n, m)
+    lengths = {length: i for i, length in enumerate({d for _, d in (*truth, *read)})}
+    (pitch_a, length_a), (pitch_b, length_b) = (
+        np.array([(p, lengths[d]) for p, d in notes], np.int32).T for notes in (truth, read)
+    )
+    pitch = pitch_a[:, None] != pitch_b
+    rhythm = length_a[:, None] != length_b
+    costs = np.where(pitch, np.where(rhythm, BOTH, PITCH), np.where(rhythm, RHYTHM, 0))
+    table = np.empty((n + 1, m + 1), np.int64)
+    inserted = GAP * np.arange(m + 1)
+    table[0] = inserted
+    for i in range(n):
+        best = table[i] + GAP
+        np.minimum(best[1:], table[i, :-1] + costs[i], out=best[1:])
+        table[i + 1] = np.minimum.accumulate(best - inserted) + inserted
+    return _traced(table, costs, pitch, rhythm)
+
+
+def _traced(
+    table: np.ndarray, costs: np.ndarray, pitch: np.ndarray, rhythm: np.ndarray
+) -> NoteErrors:
+    i, j = table.shape[0] - 1, table.shape[1] - 1
+    found = [0, 0, 0, 0]  # right, pitch, rhythm, both
+    missing = invented = 0
+    while i and j:
+        if table[i, j] == table[i - 1, j - 1] + costs[i - 1, j - 1]:
+            i, j = i - 1, j - 1
+            found[int(pitch[i, j]) + 2 * int(rhythm[i, j])] += 1
+        elif table[i, j] == table[i - 1, j] + GAP:
+            i, missing = i - 1, missing + 1
+        else:
+            j, invented = j - 1, invented + 1
+    right, of_pitch, of_rhythm, both = found
+    return NoteErrors(right, of_pitch, of_rhythm, both, missing + i, invented + j)
+
+
+def compare_bars(truth: Sequence[Hashable], read: Sequence[Hashable]) -> BarErrors:
+    """By Levenshtein's distance over bars: each that is replaced, left out or put in costs one."""
+    different = missing = invented = 0
+    for kind, a, b, c, d in Levenshtein.opcodes(truth, read):
+        if kind == "replace":
+            different += b - a
+        elif kind == "delete":
+            missing += b - a
+        elif kind == "insert":
+            invented += d - c
+    return BarErrors(len(truth) - different - missing, different, missing, invented)
