@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from nota_jax.data.build.phrasings import NO_COMPOSER, NO_TITLE
 from nota_jax.notation.abc.fields import FieldError, read_key
-from nota_jax.notation.tune import MODE_SUFFIX, Key
+from nota_jax.notation.tune import MODE_SUFFIX, MODES, Key
 
 NOTHING = ""  # the value of a title or composer that is not printed
 Value = Hashable
@@ -51,16 +51,13 @@ _NONE = re.compile(
 _NO_KEY = re.compile(r"none|no key(?: signature)?|there is no key(?: signature)?")
 _NO_METER = re.compile(r"none|free(?: meter| metre| time)?|no (?:meter|metre|time signature)")
 
-_MODES = {
-    "": "major", "maj": "major", "ion": "major", "m": "minor", "min": "minor", "aeo": "minor",
-    "dor": "dorian", "phr": "phrygian", "lyd": "lydian", "mix": "mixolydian", "loc": "locrian",
-}  # fmt: skip
+_SAME_MODE = {"ionian": "major", "aeolian": "minor"}
 _SIGN = r"#|b(?![a-z])|[ -]?sharp\b|[ -]?flat\b"
 _KEY = re.compile(rf"([A-Ga-g])\s*({_SIGN})?\s*([A-Za-z]*)\s*(.*)")
 # Within a sentence a key needs its mode, and a capital, or "a minor change" would be one.
 _KEY_SAID = re.compile(
     rf"\b([A-G])\s*({_SIGN})?[ -]*"
-    r"((?i:major|minor|maj|min|ionian|aeolian|dorian|phrygian|lydian|mixolydian|locrian)|m)\b"
+    rf"((?i:maj|min|{'|'.join(MODES)})|m)\b"
 )
 _KEY_BARE = re.compile(
     rf"(?i:key|tune|piece|music|score|it|song) (?i:is|of)(?: (?i:in|the key of))*[: ]+"
@@ -177,15 +174,25 @@ def _key_value(text: str) -> Value | None:
 def _key(step: str, sign: str, word: str, rest: str = "") -> Value | None:
     """Of a clef nothing is kept: it is no part of a key's name."""
     sign = {"sharp": "#", "flat": "b"}.get(sign.strip(" -"), sign.strip())
-    # A lone capital M is major; otherwise the first three letters name the mode.
-    mode = "major" if word == "M" else _MODES.get(word.lower()[:3])
+    mode = _mode(word)
     if mode is None:  # "D =c" has no mode, nor has "G bass"
         mode, rest = "major", f"{word} {rest}"
     try:
-        key = read_key(f"{step.upper()}{sign}{MODE_SUFFIX[mode]} {rest}")
+        key = read_key(f"{step.upper()}{sign}{MODE_SUFFIX[mode] or 'maj'} {rest}")
     except FieldError:
         return None
     return Key(key.tonic, key.mode, tuple(sorted(key.accidentals)))
+
+
+def _mode(word: str) -> str | None:
+    """A mode, whole or cut off behind three letters or more; a lone capital M is major.
+
+    ABC looks at three letters and no more, but "a minuet" is no key.
+    """
+    if word in ("", "M", "m"):
+        return "minor" if word == "m" else "major"
+    known = [mode for mode in MODES if len(word) > 2 and mode.startswith(word.lower())]
+    return _SAME_MODE.get(known[0], known[0]) if known else None
 
 
 def _key_within(text: str) -> Value | None:

@@ -36,6 +36,7 @@ _TRANSCRIPTION = [
     ("bars_invented", "bars invented, of those read"), ("music_right", "all of the music right"),
     ("bars_off_meter", "bars that disagree with the meter"),
     ("true_bars_off_meter", "the same of the true ones"),
+    ("omr_ned", "OMR-NED"), ("omr_ned_compared", "answers that musicdiff could compare"),
 ]  # fmt: skip
 _WHERE = {"alignment": "highlighted bars", "abc": "whole page"}
 _ANALYSIS = [
@@ -82,7 +83,7 @@ _IN_CHARACTERS = ("distance", "median_distance", "canonical_distance")
 _GOOD = (
     "strict", "lenient", "signature", "exact", "canonical_exact", "valid", "note_precision",
     "note_recall", "note_f1", "bars_right", "music_right", "right", "found", "lsa", "rouge1",
-    "rougeL", "meteor",
+    "rougeL", "meteor", "omr_ned_compared",
 )  # fmt: skip
 
 

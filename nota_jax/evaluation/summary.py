@@ -114,8 +114,17 @@ def marks(answer: Answer) -> Marks:
     return {**found, **failures.marks(answer, found)}
 
 
-def summarise(scored: Scored) -> dict[str, Any]:
-    """Everything, of all pages and of each group."""
+def with_marks(scored: Scored, more: Sequence[Marks]) -> Scored:
+    """The same with further marks of each answer."""
+    both = tuple({**m, **x} for m, x in zip(scored.marks, more, strict=True))
+    return dataclasses.replace(scored, marks=both)
+
+
+def summarise(scored: Scored, packages: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Everything, of all pages and of each group.
+
+    packages: with what some scores were computed, beside those of `similarity`.
+    """
     dimensions: dict[str, dict[str, list[int]]] = {}
     for i, answer in enumerate(scored.answers):
         for dimension, group in groups.of_answer(answer).items():
@@ -123,7 +132,10 @@ def summarise(scored: Scored) -> dict[str, Any]:
     analyses = any(answer.task == "analysis" for answer in scored.answers)
     return {
         **_figures(scored),
-        "packages": similarity.about() if analyses and not similarity.missing() else {},
+        "packages": {
+            **(similarity.about() if analyses and not similarity.missing() else {}),
+            **(packages or {}),
+        },
         "remarks": [similarity.missing()] if analyses and similarity.missing() else [],
         "groups": {
             dimension: {group: _figures(_part(scored, found[group])) for group in sorted(found)}

@@ -50,13 +50,15 @@ def distance(answer: Answer) -> int:
 
 def _of_text(truth: str, read: str, true_music: Music, music_read: Music) -> Marks:
     """Rates of all: errors over the length of all true texts; `normalised`: mean over answers of
-    the distance over the longer text; lines and symbols: Levenshtein's distance over those."""
+    the distance over the longer text; symbols and lines: Levenshtein's distance over those of the
+    canonical texts."""
     raw = Levenshtein.distance(truth, read)
     canonical = _pair(true_music.canonical, music_read.canonical)
     length, longest = len(truth), max(len(truth), len(read))
-    of_symbols, of_lines = list(_symbols(true_music.text)), true_music.text.split("\n")
-    symbols_wrong = Levenshtein.distance(of_symbols, list(_symbols(music_read.text)))
-    lines_wrong = Levenshtein.distance(of_lines, music_read.text.split("\n"))
+    of_symbols, read_symbols = (_symbols(m.canonical) for m in (true_music, music_read))
+    of_lines, read_lines = (m.canonical.split("\n") for m in (true_music, music_read))
+    symbols_wrong = Levenshtein.distance(of_symbols, read_symbols)
+    lines_wrong = Levenshtein.distance(of_lines, read_lines)
     return {
         "distance": (raw, 1),
         "normalised": (raw / longest if longest else 0, 1),

@@ -1,5 +1,7 @@
 """The rules of docs/evaluation.md on single answers, right and wrong ones."""
 
+from pathlib import Path
+
 import pytest
 
 from nota_jax.data.build.phrasings import NO_COMPOSER, NO_TITLE
@@ -46,6 +48,8 @@ CASES = [
     ("key", "G", "G minor", False),
     ("key", "Em", "E minor or G major", False),  # a guess
     ("key", "Am", "It is a minor change", False),  # an article
+    ("key", "Am", "a minuet", False),
+    ("key", "Gmix", "G mixolyd", True),
     ("key", "Bb", "B", False),
     ("key", "Bm", "Bbm", False),
     ("key", "D =c", "D", False),
@@ -120,3 +124,20 @@ def test_a_signature_does_not_tell_major_from_minor(truth, answer, same):
 def test_different_texts_have_different_values():
     values = [value_of("title", text) for text in ("A B", "AB", "A-B", "B A")]
     assert len(set(values)) == 4
+
+
+def documented():
+    """The rows of the table in docs/evaluation.md."""
+    text = (Path(__file__).parents[2] / "docs/evaluation.md").read_text()
+    rows = text.split("| field | the page has | an answer | strict | lenient |\n")[1].split("\n\n")[
+        0
+    ]
+    return [[c.strip() for c in row.strip("|").split("|")] for row in rows.splitlines()[1:]]
+
+
+@pytest.mark.parametrize("row", documented(), ids=lambda row: row[2])
+def test_the_table_of_the_documentation_is_true(row):
+    field, truth, answer, to_the_letter, in_meaning = row
+    assert [strict(field, truth, answer), lenient(field, truth, answer)] == [
+        {"yes": True, "no": False}[cell] for cell in (to_the_letter, in_meaning)
+    ]
