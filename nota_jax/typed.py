@@ -190,10 +190,11 @@ def _require_built_so(folder: Path, build: Mapping[str, Any]) -> None:
     """What was typed of data.build is how the dataset that is there was built."""
     try:
         report = json.loads((folder / "build_report.json").read_text())["arguments"]
+        report = {"split_by": "hash"} | report  # before there was a choice
     except (OSError, ValueError, KeyError, TypeError):
         return  # another's dataset, or none: whoever reads it says so
     wanted = {key.rpartition(".")[2]: value for key, value in build.items()}
-    for name in ("limit", "variants", "seed", "look_share"):
+    for name in ("limit", "variants", "seed", "look_share", "split_by"):
         if name in wanted and (wanted[name] or 0) != (report.get(name) or 0):
             raise UserError(
                 f"config.data.build.{name} is {wanted[name]}, and {folder} is there already, "

@@ -44,6 +44,7 @@ SUBTASKS = (
 CORPORA = (
     "essenFolksong", "oneills1850", "airdsAirs", "ryansMammoth", "miscFolk", "nottingham-dataset",
 )  # fmt: skip
+SPLITS_BY = ("clusters", "hash")
 ATTENTION = ("auto", "reference", "blocked", "cudnn", "splash")
 CHUNKS = ("notes", "fine")
 CONNECTORS = ("mlp2", "mlp1", "resampler")
@@ -128,6 +129,7 @@ TABLE: dict[str, Row] = {
         ("data.build.seed", seed, FREE),
         ("data.build.workers", whole(0, 1024), FREE),
         ("data.build.look_share", share, FREE),
+        ("data.build.split_by", one_of(*SPLITS_BY), FREE),
         ("data.tasks", many(one_of(*TASKS), least=1), BATCHES),
         ("data.subtasks", many(asked), BATCHES),
         ("data.shares.*", share, BATCHES),

@@ -192,7 +192,7 @@ def test_values_at_their_bounds_are_taken():
 
 def test_the_choices_are_those_of_their_homes():
     """They are written out in `values`, because their homes are slow to import."""
-    from nota_jax.data.build import corpora, questions
+    from nota_jax.data.build import corpora, questions, splits
     from nota_jax.data.feed import chat, images, tokenizer
     from nota_jax.data.records import TASKS
     from nota_jax.data.store import layout
@@ -208,6 +208,7 @@ def test_the_choices_are_those_of_their_homes():
     asked = {"alignment", *questions.EXTRACTION_SUBTASKS, *questions.ANALYSIS_SUBTASKS}
     assert set(values.SUBTASKS) == asked
     assert set(values.CORPORA) == set(corpora.CORPORA)
+    assert values.SPLITS_BY == splits.SPLITS_BY
     assert set(values.ATTENTION) == set(attention.IMPLEMENTATIONS)
     assert set(values.CHUNKS) == set(tokenizer.CHUNKS)
     assert values.SMALLEST_VOCABULARY == tokenizer.SMALLEST_VOCABULARY

@@ -2,6 +2,7 @@
 
 python -m nota_jax.data.build --out DIR [--corpora NAME …] [--limit N] [--variants K]
     [--seed S] [--workers W] [--size 336] [--staff-spacing 5.0] [--composer-share 0.6]
+    [--split-by clusters]
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from nota_jax.data.build.corpora import CORPORA
 from nota_jax.data.build.dataset import build
 from nota_jax.data.build.pages import Settings
+from nota_jax.data.build.report import split_text
 from nota_jax.errors import exit_status
 from nota_jax.units import human_bytes
 
@@ -40,7 +42,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
             f"--{option.name.replace('_', '-')}",
             type=type(option.default),
             default=option.default,
-            metavar="N",
+            metavar="|".join(option.metadata.get("names", "N")),
             help=f"{option.metadata['help']} (default %(default)s)",
         )
     return parser.parse_args(argv)
@@ -63,6 +65,7 @@ def _build(given: argparse.Namespace) -> None:
         f"{len(report['pages'])} splits, {human_bytes(sum(report['bytes'].values()))} "
         f"({time.monotonic() - start:.0f} s); see build_report.md and contact_sheet.png there"
     )
+    print(split_text(report.get("split") or {"by": "hash"}))
 
 
 if __name__ == "__main__":

@@ -16,14 +16,14 @@ import shutil
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 import nota_jax
-from nota_jax.data.build import corpora, staging
+from nota_jax.data.build import corpora, splits, staging
 from nota_jax.data.build import report as reports
 from nota_jax.data.build.contact_sheet import contact_sheet
 from nota_jax.data.build.corpora import SourceTune
@@ -94,8 +94,9 @@ def build(
         return report
     chunks = [tunes[i : i + CHUNK_TUNES] for i in range(0, len(tunes), CHUNK_TUNES)]
     with staging.opened(out, arguments | _tools()) as work:
-        _draw_missing(work, chunks, settings, workers)
-        report = _assemble(work, len(chunks), arguments)
+        homes, split = _homes(corpus_names, tunes, settings)
+        _draw_missing(work, chunks, settings, workers, homes)
+        report = _assemble(work, len(chunks), arguments, split)
         staging.publish(work, out)
     return report
 
@@ -118,7 +119,22 @@ def _tools() -> dict[str, str]:
     }
 
 
-def _plan(source: SourceTune, settings: Settings) -> Plan:
+def _homes(
+    corpus_names: Sequence[str] | None, tunes: Sequence[SourceTune], settings: Settings
+) -> tuple[dict[str, str], dict]:
+    """Whose part each melody with twins takes, and what the report says of it.
+
+    Found anew where a build goes on: the same tunes give the same clusters.
+    """
+    if settings.split_by == "hash":
+        return {}, {"by": "hash"}
+    of_tune, found = splits.melodies(splits.compared_with(corpus_names))
+    homes = splits.representatives(found)
+    built = [of_tune[tune.id] for tune in tunes if tune.id in of_tune]
+    return homes, splits.summary(built, found, homes)
+
+
+def _plan(source: SourceTune, settings: Settings, homes: Mapping[str, str]) -> Plan:
     """Reads and checks a tune and settles how it is drawn."""
     tally = Tally()
     place = source.region, source.corpus
@@ -127,7 +143,7 @@ def _plan(source: SourceTune, settings: Settings) -> Plan:
         tune = abc.parse(source.text, source=source.file, line=source.line)
         problems = {problem.kind: problem for problem in abc.check(tune)}
         sounds = any(event.notes for event in tune.events)
-        planned = drawings(source, tune, settings) if sounds else ()
+        planned = drawings(source, tune, settings, homes) if sounds else ()
     except abc.AbcError as error:
         tally.drop("parse", error.message, str(error))
         return Plan(source, (), tally)
@@ -207,7 +223,11 @@ def _versions(drawing: Drawing, plain: Picture, tinted: Picture, settings: Setti
 
 
 def _draw_missing(
-    work: Path, chunks: list[list[SourceTune]], settings: Settings, workers: int
+    work: Path,
+    chunks: list[list[SourceTune]],
+    settings: Settings,
+    workers: int,
+    homes: Mapping[str, str],
 ) -> None:
     """Draws the chunks that are not on disk yet, one after the other."""
     paths = [staging.chunk_path(work, index) for index in range(len(chunks))]
@@ -215,7 +235,7 @@ def _draw_missing(
     if not missing:
         return
     n_tunes, n_missing = sum(map(len, chunks)), sum(len(chunks[index]) for index in missing)
-    plans = (_plan(source, settings) for index in missing for source in chunks[index])
+    plans = (_plan(source, settings, homes) for index in missing for source in chunks[index])
     n_pages, start = 0, time.monotonic()
     with (
         tqdm(total=n_tunes, initial=n_tunes - n_missing, desc="build", unit="tune") as bar,
@@ -239,7 +259,7 @@ def _draw_missing(
             )
 
 
-def _assemble(work: Path, n_chunks: int, arguments: dict) -> dict:
+def _assemble(work: Path, n_chunks: int, arguments: dict, split: dict) -> dict:
     """Turns the chunks into the finished dataset in `work/dataset`; returns its report."""
     dataset = work / "dataset"
     shutil.rmtree(dataset, ignore_errors=True)
@@ -251,23 +271,23 @@ def _assemble(work: Path, n_chunks: int, arguments: dict) -> dict:
         assert chunk is not None, "it was drawn a moment ago"
         chunks.append(chunk)
         tally.add(Tally.from_json(chunk.tally))
-        for split, _, length in chunk.places:
-            sizes[split].append(length)
+        for name, _, length in chunk.places:
+            sizes[name].append(length)
     if not sizes:
         raise UserError(_nothing_drawn(tally))
-    splits = {}
-    for split in filter(sizes.__contains__, layout.SPLITS):
-        n_shards = -(-sum(sizes[split]) // SHARD_BYTES)
-        bounds = [len(sizes[split]) * i // n_shards for i in range(n_shards + 1)]
+    written = {}
+    for name in filter(sizes.__contains__, layout.SPLITS):
+        n_shards = -(-sum(sizes[name]) // SHARD_BYTES)
+        bounds = [len(sizes[name]) * i // n_shards for i in range(n_shards + 1)]
         lengths = [last - first for first, last in itertools.pairwise(bounds)]
-        records = staging.read_records(chunks, split)
+        records = staging.read_records(chunks, name)
         for i, length in enumerate(lengths):
-            path = layout.shard_path(dataset, split, i, n_shards)
+            path = layout.shard_path(dataset, name, i, n_shards)
             writer.write_shard(path, itertools.islice(records, length))
-        splits[split] = lengths, sum(sizes[split])
-    writer.write_metadata(dataset, splits, _DESCRIPTION)
-    n_bytes = {split: n for split, (_, n) in splits.items()}
-    report = reports.report(tally, arguments, _tools(), n_bytes)
+        written[name] = lengths, sum(sizes[name])
+    writer.write_metadata(dataset, written, _DESCRIPTION)
+    n_bytes = {name: n for name, (_, n) in written.items()}
+    report = reports.report(tally, arguments, _tools(), n_bytes, split)
     write_atomic(dataset / staging.REPORT, json.dumps(report, indent=1, ensure_ascii=False))
     write_atomic(dataset / "build_report.md", reports.markdown(report))
     write_atomic(dataset / "contact_sheet.png", contact_sheet(dataset))

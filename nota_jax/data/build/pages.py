@@ -12,8 +12,9 @@ import io
 import math
 import random
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from PIL import Image
 
 from nota_jax.data.build import phrasings, questions
 from nota_jax.data.build.corpora import SourceTune
+from nota_jax.data.build.splits import SPLITS_BY, part_of
 from nota_jax.data.degrade import degrade
 from nota_jax.data.records import Page
 from nota_jax.errors import UserError
@@ -39,8 +41,6 @@ from nota_jax.notation.theory.melody import melody_hash
 from nota_jax.notation.transpose import UNISON, transpose, transpositions
 from nota_jax.notation.tune import Tune
 
-# Shares of the melodies in the parts, by their hash: the same in every build, whatever its seed.
-VALIDATION_SHARE, TEST_SHARE = 0.05, 0.05
 MOST_HIGHLIGHTED_BARS = 4
 # The wished staff spacing varies by these factors; the engraver shrinks it where a tune needs.
 SPACING_FACTORS = (0.9, 1.2)
@@ -48,6 +48,10 @@ SPACING_FACTORS = (0.9, 1.2)
 
 def _option(default: float, help: str, least: float = -math.inf, most: float = math.inf) -> Any:
     return field(default=default, metadata={"help": help, "least": least, "most": most})
+
+
+def _choice(help: str, *names: str) -> Any:
+    return field(default=names[0], metadata={"help": help, "names": names})
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,19 @@ class Settings:
         0.6, "of the tunes that name no composer, how many get an invented one", least=0, most=1
     )
 
+    split_by: str = _choice(
+        "what keeps together in training or held out: clusters of near-duplicates, or melodies by "
+        "their hash alone (the same tune in two books may be in both)",
+        *SPLITS_BY,
+    )
+
     def __post_init__(self) -> None:
         for option in fields(self):
+            if names := option.metadata.get("names"):
+                if getattr(self, option.name) not in names:
+                    chosen = f"{option.name} is {getattr(self, option.name)!r}"
+                    raise UserError(f"{chosen}: {' or '.join(names)} is needed")
+                continue
             least, most = option.metadata["least"], option.metadata["most"]
             value = getattr(self, option.name)
             if not least <= value <= most:  # so that NaN is refused too
@@ -108,18 +123,15 @@ class Drawing:
         return f"{self.source.id}/{self.variant}" + "-style" * (self.part == "test_style")
 
 
-def part_of(melody: str) -> str:
-    """The part that a melody belongs to; `melody` as from `melody_hash`, 16 hex digits."""
-    place = int(melody, 16) / 16 ** len(melody)
-    if place < TEST_SHARE:
-        return "test"
-    return "validation" if place < TEST_SHARE + VALIDATION_SHARE else "train"
-
-
-def drawings(source: SourceTune, tune: Tune, settings: Settings) -> tuple[Drawing, ...]:
-    """All drawings of a parsed tune."""
+def drawings(
+    source: SourceTune,
+    tune: Tune,
+    settings: Settings,
+    homes: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Drawing, ...]:
+    """All drawings of a parsed tune; `homes` as from `splits.representatives`."""
     melody = melody_hash(tune)
-    part = part_of(melody)
+    part = part_of(homes.get(melody, melody))
     if part == "train":
         return tuple(
             _drawing(source, tune, melody, part, v, settings) for v in range(settings.variants)

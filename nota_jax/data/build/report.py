@@ -65,9 +65,16 @@ def general(reason: str) -> str:
 
 
 def report(
-    tally: Tally, arguments: Mapping, tools: Mapping, bytes_per_split: Mapping[str, int]
+    tally: Tally,
+    arguments: Mapping,
+    tools: Mapping,
+    bytes_per_split: Mapping[str, int],
+    split: Mapping,
 ) -> dict:
-    """The content of build_report.json; without dates or durations, so that builds compare."""
+    """The content of build_report.json; without dates or durations, so that builds compare.
+
+    split: how tunes were split, as from `splits.summary`.
+    """
     counts = tally.counts
     pages = _nested(counts, "page", (0,))
     return {
@@ -83,6 +90,7 @@ def report(
             "parsed_by_corpus": _nested(counts, "parsed", (1,)),
             "drawn_by_corpus": _nested(counts, "drawn", (1,)),
         },
+        "split": dict(split),
         "pages": pages,
         "pages_by_region": _nested(counts, "page", (1, 0)),
         "bytes": dict(bytes_per_split),
@@ -108,6 +116,7 @@ def markdown(report: Mapping) -> str:
             f"Tools: {_inline(report['tools'])}.",
         ],
         "## Tunes by corpus": [_tunes_table(report)],
+        "## Held-out tunes with a twin in training": [split_text(report["split"])],
         "## Pages": [_pages_table(report)],
         "## Questions": [
             _questions_table(report),
@@ -124,6 +133,25 @@ def markdown(report: Mapping) -> str:
     }
     paragraphs = [part for title, content in sections.items() for part in (title, *content)]
     return "\n\n".join(paragraphs) + "\n"
+
+
+def split_text(split: Mapping) -> str:
+    """How the tunes were split, and how much of what is held out has a twin in training."""
+    if split["by"] == "hash":
+        return (
+            "Split by the melodies' hashes: `python -m nota_jax.tools.twins` says which held-out "
+            "tunes have a twin in training."
+        )
+    counts = [
+        f"{part} {held['clusters']['with_training_twin']} of {held['clusters']['tunes']} (by hash "
+        f"it would be {held['hash']['with_training_twin']} of {held['hash']['tunes']})"
+        for part, held in split["held_out"].items()
+    ]
+    return (
+        f"Split by clusters of near-duplicates: {split['clusters']} clusters of "
+        f"{split['tunes_in_clusters']} tunes, the largest of {split['largest_cluster']}. "
+        f"With a twin in training: {', '.join(counts)}."
+    )
 
 
 def _tunes_table(report: Mapping) -> str:

@@ -21,7 +21,7 @@ from nota_jax.files import full_disk_is_an_error, locked, write_atomic, write_js
 
 REPORT = "build_report.json"
 # Of datasets older than an argument: what was built before there was a choice.
-_BEFORE = {"look_share": 0.0}
+_BEFORE = {"look_share": 0.0, "split_by": "hash"}
 
 
 @dataclass(frozen=True)

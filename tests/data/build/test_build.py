@@ -18,8 +18,9 @@ from nota_jax.data.build import dataset as build_module
 from nota_jax.data.build import staging
 from nota_jax.data.build.__main__ import main
 from nota_jax.data.build.dataset import build
-from nota_jax.data.build.pages import Settings, part_of
+from nota_jax.data.build.pages import Settings
 from nota_jax.data.build.report import Tally, general
+from nota_jax.data.build.splits import part_of
 from nota_jax.data.store import reader
 from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
