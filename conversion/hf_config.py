@@ -9,13 +9,13 @@ near: the shapes would fit and the numbers would not.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from conversion.tensors import refuse
+from nota_jax import jsontext
 from nota_jax.errors import UserError
 from nota_jax.models.config import NotaGPTConfig, TextConfig, VisionConfig
 from nota_jax.params import flatten
@@ -67,7 +67,7 @@ LLAVA = {
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text())
+        values = jsontext.parse(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path.parent} is not the directory of a model: no {path.name}") from None
     except ValueError as error:
@@ -164,6 +164,8 @@ def clip_section(folder: Path) -> dict[str, Any]:
     """The vision part of a CLIP's `config.json`, of both towers or of one."""
     config = read_json(folder / "config.json")
     section = config.get("vision_config", config)
+    if not isinstance(section, dict):
+        raise UserError(f"{folder}/config.json: its vision_config is no section; copy it again")
     kind = section.get("model_type", config.get("model_type"))
     if kind not in ("clip_vision_model", "clip"):
         raise UserError(f"{folder} holds a {kind!r}, not a CLIP")

@@ -6,11 +6,11 @@ are called would say so only to those who know; the files around them say it to 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from nota_jax import jsontext
 from nota_jax.errors import UserError
 
 # Kinds of PEFT that are not numbers to be added to weights.
@@ -144,7 +144,7 @@ def require_llava(folder: Path) -> None:
 def _read(file: Path) -> dict[str, Any]:
     """A JSON object; {} where there is none, of which others speak."""
     try:
-        values = json.loads(file.read_text())
+        values = jsontext.parse(file.read_bytes())
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}

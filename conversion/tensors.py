@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,8 @@ from jax import ShapeDtypeStruct
 from safetensors import SafetensorError, safe_open
 
 from conversion import kinds
-from nota_jax.errors import UserError
+from nota_jax import jsontext
+from nota_jax.errors import UserError, cut
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -33,6 +35,7 @@ DTYPES = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_SHARD = re.compile(r"[^/\\\0]{1,200}")  # a file of the same directory, whatever the index says
 LISTED = 40  # problems that one error spells out
 
 # (what the library says of a file, what that means)
@@ -128,10 +131,14 @@ def _refuse_without_safetensors(folder: Path) -> None:
 def _open_indexed(folder: Path) -> dict[str, Tensor]:
     index = folder / INDEX
     try:
-        where = json.loads(index.read_text())["weight_map"]
+        where = jsontext.parse(index.read_bytes())["weight_map"]
         expected = {str(name): str(file) for name, file in where.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is no index of shards ({error!r}): copy it again") from None
+    if strange := [file for file in expected.values() if not _SHARD.fullmatch(file)]:
+        raise UserError(
+            f"{index} names {cut(repr(strange[0]))}, which is no shard beside it: copy it again"
+        )
     problems: list[str] = []
     tensors: dict[str, Tensor] = {}
     for file in sorted(set(expected.values())):

@@ -22,11 +22,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nota_jax import values
-from nota_jax.errors import UserError
+from nota_jax import jsontext, values
+from nota_jax.errors import UserError, cut
 from nota_jax.files import full_disk_is_an_error
 
 FILE = "history.jsonl"
+
+_UNCOMPARED = (
+    "the run cannot be compared with what it was begun with. Put the file back, or move it away to "
+    "go without"
+)
 
 # Why a value cannot change in a run that goes on, by its role.
 REASONS = {
@@ -70,16 +75,31 @@ def read(run_dir: str | Path) -> State | None:
     Raises:
       UserError: what is there cannot be read.
     """
-    lines = list(_lines(Path(run_dir, FILE)))
+    path = Path(run_dir, FILE)
+    lines = list(_lines(path))
     if not lines:
         whole = recorded(run_dir)
-        return State(values.flat(whole), int(whole.get("steps") or 0)) if whole else None
+        if not whole:
+            return None
+        steps = whole.get("steps")
+        return State(values.flat(whole), steps if isinstance(steps, int) else 0)
+    try:
+        return _state(lines)
+    except jsontext.WRONG_SHAPE as error:
+        raise UserError(
+            f"{path} is damaged (it tells of no run: {cut(repr(error))}): {_UNCOMPARED}"
+        ) from None
+
+
+def _state(lines: Sequence[dict[str, Any]]) -> State:
     config, marks, total = dict(lines[0]["config"]), dict(lines[0]["marks"]), 0
     for line in lines:
         total = line["total_steps"]
         marks |= line.get("marks", {})
         for key, (_, new) in line.get("changed", {}).items():
             config[key] = new
+    if not isinstance(total, int):
+        raise ValueError(f"total_steps is {total!r}")
     return State(config, total, marks)
 
 
@@ -104,7 +124,7 @@ def recorded(run_dir: str | Path) -> dict[str, Any] | None:
     """
     path = Path(run_dir, "config.json")
     try:
-        found = json.loads(path.read_text())
+        found = jsontext.parse(path.read_bytes())
         _ = found["model"], found["optim"], found["data"]
     except FileNotFoundError:
         return None
@@ -120,18 +140,15 @@ def recorded(run_dir: str | Path) -> dict[str, Any] | None:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """Whole lines; the last may have been cut off with the power."""
     try:
-        text = path.read_text()
+        lines = list(jsontext.lines(path.read_bytes()))
     except FileNotFoundError:
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
-            yield json.loads(line)
+            yield jsontext.parse(line)
         except ValueError:
-            if number < len(text.splitlines()):
-                raise UserError(
-                    f"line {number} of {path} is damaged: the run cannot be compared with what it "
-                    "was begun with. Put the file back, or move it away to go without"
-                ) from None
+            if number < len(lines):
+                raise UserError(f"line {number} of {path} is damaged: {_UNCOMPARED}") from None
 
 
 def write(
@@ -287,14 +304,14 @@ def of_dataset(folder: str | Path, splits: Sequence[str]) -> str:
     The same wherever it is copied to, and whatever other splits it gets.
     """
     try:
-        splits_there = json.loads(Path(folder, "dataset_info.json").read_text())["splits"]
+        splits_there = jsontext.parse(Path(folder, "dataset_info.json").read_bytes())["splits"]
         sizes = {s["name"]: [s.get("numBytes"), s.get("shardLengths")] for s in splits_there}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *jsontext.WRONG_SHAPE):
         sizes = {}  # whoever reads its pages says what is wrong with it
     try:
-        report = json.loads(Path(folder, "build_report.json").read_text())
+        report = jsontext.parse(Path(folder, "build_report.json").read_bytes())
         tunes = report["arguments"].get("tunes_sha256")
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, *jsontext.WRONG_SHAPE):
         tunes = None  # not built by us
     return _digest(tunes, [[split, sizes.get(split)] for split in sorted(splits)])
 

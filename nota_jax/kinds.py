@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,9 @@ def number(
     wanted = f"{low} to {high}" if most < math.inf else low if above else f"{low} or more"
 
     def holds(x: Any) -> bool:
-        if not isinstance(x, (int, float)) or isinstance(x, bool) or not math.isfinite(x):
+        if not isinstance(x, (int, float)) or isinstance(x, bool):
+            return False
+        if not -sys.float_info.max <= x <= sys.float_info.max:  # NaN and what is no float too
             return False
         return (least < x or (x == least and not above)) and (x < most or (x == most and not below))
 

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict, config_flags
 
 from nota_jax import history, typed, values
 from nota_jax.environment import quiet
-from nota_jax.errors import UserError, exit_status
+from nota_jax.errors import UserError, cut, exit_status
 
 MODES = ("train", "evaluate", "plan")
 
@@ -106,7 +106,7 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(_explain(argv, error)) from None
     if len(rest) > 1:
-        raise UserError(f"what is {rest[1]!r}? Fields are set as --config.a.b=value")
+        raise UserError(f"what is {cut(repr(rest[1]))}? Fields are set as --config.a.b=value")
     if config.value is None:
         there = ", ".join(sorted(map(str, Path("configs").glob("phase*.py"))))
         raise UserError(f"--config is missing: name one of {there or 'the files in configs/'}")
@@ -144,7 +144,7 @@ def _explain(argv: Sequence[str], error: Exception) -> str:
                 hint = f"write --config.{match[1]}=" if match[1] in keys else ""
                 return f"--{match[1]} is no flag: " + (hint or typed.explain(match[1], keys))
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[-1].removeprefix("ValueError: ")
+    return cut(text.splitlines()[-1].removeprefix("ValueError: "))
 
 
 def _keys(config: ConfigDict) -> list[str]:

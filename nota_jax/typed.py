@@ -8,13 +8,13 @@ not run yet, the dataset is not built), the one that somebody asked for may not.
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nota_jax.errors import UserError
+from nota_jax import jsontext
+from nota_jax.errors import UserError, cut
 from nota_jax.values import OPEN, flat
 
 # What other trainers call it: last part of the name, lower case, "_" for "-".
@@ -98,7 +98,7 @@ def explain(key: str, there: Collection[str]) -> str:
         hint = "did you mean " + " or ".join(near) + "?"
     else:
         hint = "it has " + ", ".join(dict.fromkeys(known.split(".")[0] for known in there))
-    return f"the configuration has no key {key!r}: {hint}"
+    return f"the configuration has no key {cut(repr(key))}: {hint}"
 
 
 def named(argv: Sequence[str]) -> frozenset[str]:
@@ -189,9 +189,9 @@ def _near(folder: Path) -> str:
 def _require_built_so(folder: Path, build: Mapping[str, Any]) -> None:
     """What was typed of data.build is how the dataset that is there was built."""
     try:
-        report = json.loads((folder / "build_report.json").read_text())["arguments"]
+        report = jsontext.parse((folder / "build_report.json").read_bytes())["arguments"]
         report = {"split_by": "hash"} | report  # before there was a choice
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *jsontext.WRONG_SHAPE):
         return  # another's dataset, or none: whoever reads it says so
     wanted = {key.rpartition(".")[2]: value for key, value in build.items()}
     for name in ("limit", "variants", "seed", "look_share", "split_by"):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, cut
 from nota_jax.kinds import (
     Kind,
     either,
@@ -320,7 +320,7 @@ def _wrong_keys(values: Mapping[str, Any]) -> Iterator[str]:
             names = [f"{group}.{name}" for name in OPEN.get(group) or ()] or list(TABLE)
             near = difflib.get_close_matches(key, names, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            yield f"config.{key} is read by nobody{hint}"
+            yield f"config.{cut(key)} is read by nobody{hint}"
     for key in TABLE:
         if key not in values and not key.endswith(".*"):
             yield f"config.{key} is missing (configs/common.py has it)"
@@ -334,7 +334,7 @@ def _wrong_values(values: Mapping[str, Any]) -> Iterator[str]:
         if all(key in rows and key not in wrong for key in keys) and not relation.holds(values):
             wrong[keys[0]] = relation.needed(values)
     for key, needed in wrong.items():
-        yield f"config.{key} is {values[key]!r}, needed is {needed}"
+        yield f"config.{key} is {cut(repr(values[key]))}, needed is {needed}"
 
 
 def notes(config: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,6 @@ also what a conversion writes: a directory with a base and no checkpoint is a pl
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import shutil
@@ -20,7 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from nota_jax import files
+from nota_jax import files, jsontext
 from nota_jax.checkpoint.damage import (
     Damaged,
     broken_off,
@@ -31,6 +30,7 @@ from nota_jax.checkpoint.damage import (
 )
 from nota_jax.checkpoint.fingerprints import (
     Fingerprint,
+    are_marks,
     as_shapes,
     fingerprint,
     require_shapes,
@@ -159,7 +159,11 @@ def read_about(directory: Path) -> dict[str, Any]:
     """
     path = directory / "about" / "metadata"
     with reading(path):
-        return opened(json.loads(path.read_text()), path)
+        about = opened(jsontext.parse(path.read_bytes()), path)
+        for name in ("parameters", "optimizer", "base"):
+            if not are_marks(about.get(name, {})):
+                raise Damaged(f"{path} is damaged: {name} tells of no arrays")
+        return about
 
 
 def save_args(tree: Tree) -> dict[str, Any]:

@@ -58,6 +58,21 @@ def as_shapes(forms: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     )
 
 
+def are_marks(value: Any) -> bool:
+    """Whether what was read is a fingerprint, or the forms alone that older runs wrote."""
+    if not isinstance(value, dict):
+        return False
+    for path, entry in value.items():
+        try:
+            shape, name = entry["shape"], entry["dtype"]
+            known = path.strip("/") and jnp.dtype(name).name == name
+            if not (known and all(type(n) is int and n >= 0 for n in shape)):
+                return False
+        except (LookupError, TypeError, AttributeError, ValueError):
+            return False
+    return True
+
+
 def checksum(x: jax.Array | np.ndarray, start: int = 0) -> int:
     """Sum of all elements' bits, each times an odd number made of its index, modulo 2³².
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jax.sharding import Sharding
 
+from nota_jax import jsontext
 from nota_jax.checkpoint import base as bases
 from nota_jax.checkpoint.damage import Damaged, has_sums, reading, require_sums
 from nota_jax.checkpoint.fingerprints import (
@@ -25,13 +25,13 @@ from nota_jax.params import Tree
 
 def look_over(folder: Path) -> None:
     """Raises `Damaged` if what is cheap to read of a checkpoint is not what was written."""
-    bases.read_about(folder)
+    _about(folder)
     for name in ("params", "optimizer"):
         if not (folder / name).is_dir():
             raise Damaged(f"{folder} is damaged: {name}/ is missing")
     path = folder / "metrics" / "metrics"
     with reading(path):
-        if not isinstance(json.loads(path.read_text()), dict):
+        if not isinstance(jsontext.parse(path.read_bytes()), dict):
             raise ValueError("no JSON object")
 
 
@@ -48,7 +48,7 @@ def state(
       Damaged: it is not what was written.
       UserError: it is of another model, another split, another optimizer or another base.
     """
-    about, name = bases.read_about(folder), f"checkpoint {folder}"
+    about, name = _about(folder), f"checkpoint {folder}"
     require_shapes(as_shapes(about["parameters"]), params, f"{name} does not fit what is to train")
     require_same(base, about["base"], f"{name} belongs to other frozen parameters")
     if marks := about.get("optimizer", {}):
@@ -81,6 +81,13 @@ def parameters(
             fingerprint(found), {path: dict(form) for path, form in trained.items()}, folder
         )
     return found
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    about = bases.read_about(folder)
+    if missing := {"parameters", "base"} - about.keys():
+        raise Damaged(f"{folder} is damaged: about/ says nothing of its {sorted(missing)[0]}")
+    return about
 
 
 def _require_optimizer(marks: Fingerprint, expected: Any, name: str) -> None:

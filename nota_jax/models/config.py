@@ -14,7 +14,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, cut
 
 CONNECTORS = ("mlp2", "mlp1", "resampler")
 REMAT_POLICIES = ("none", "full", "dots")
@@ -202,7 +202,7 @@ class NotaGPTConfig:
             }
             return cls(**built)
         except TypeError as error:  # names the missing or the unknown field
-            raise UserError(f"the model's configuration does not fit: {error}") from error
+            raise UserError(f"the model's configuration does not fit: {cut(str(error))}") from error
 
 
 def _require_divisible(name: str, value: int, by: str, divisor: int) -> None:

@@ -1,93 +1,92 @@
-"""Mutated tunes through the build: reader, Verovio in worker processes, proof, questions.
+"""Mutated tunes through the build: reader, Verovio in worker processes, proof, questions, disk.
 
     nice -n 15 python -m tests.fuzz.engraving --tunes 100000 --seed 0 [--workers 1] [--minutes M]
 
-Everything that a build does with a tune, but for the disk: what is drawn is counted and let go.
-Ends with 0 where every tune was drawn or dropped for a reason that is its own; with 1 where
-workers died or an exception came through, whose tunes lie in `--out` then.
+A folder of tunes after the other is built and let go.  Ends with 0 where every tune was drawn or
+dropped for a reason that is its own; with 1 where workers died or an exception came through: the
+folders with such tunes, and the reasons, lie in `--out` then.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
 from nota_jax.data.build import dataset
-from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.build.pages import Settings
-from nota_jax.data.build.report import Tally
 from nota_jax.notation.engraving.pool import CRASHED, TIMED_OUT, EngravePool
 from tests.fuzz import mutate
 
 Say = Callable[[str], None]
-REPORT_SECONDS = 60
+FOLDER_TUNES = 256
 NOT_ITS_OWN = (CRASHED, TIMED_OUT, "unexpected ")  # how reasons begin that are no tune's fault
 
 
-def source_tune(seed: int, number: int) -> SourceTune:
+def tune(seed: int, number: int) -> str:
     """The mutated tune of that number."""
-    text = mutate.tune(random.Random(f"{seed}/{number}"), most=4)
-    return SourceTune(
-        id=f"mutated#{number}", corpus="mutated", file="mutated", index=number, line=1,
-        region="Other", credits="", licence="", text=text, dance_type="reel" * (number % 2),
-    )  # fmt: skip
+    return mutate.tune(random.Random(f"{seed}/{number}"), most=4)
 
 
 def run(
     n_tunes: int, seed: int, workers: int, minutes: float, out: Path, say: Say = print
 ) -> Counter[str]:
-    """What became of the tunes, by reason; "tunes" and "drawn" among them, and workers' deaths."""
-    settings = Settings(seed=seed, look_share=0.3)
-    start, counts, tally = time.monotonic(), Counter[str](), Tally()
-    until, told = start + 60 * minutes, start
+    """Tunes, pages, dead workers ("worker …") and drops ("parse: …", "engrave: …"), by name."""
+    counts, start, pools = Counter[str](), time.monotonic(), list[EngravePool]()
 
-    def plans() -> Iterator[dataset.Plan]:
-        for number in range(n_tunes):
-            if time.monotonic() > until:
-                return
-            yield dataset._plan(source_tune(seed, number), settings)
+    def counted(*arguments: object, **options: object) -> EngravePool:
+        pools.append(EngravePool(*arguments, **options))  # type: ignore[arg-type]
+        return pools[-1]
 
-    with EngravePool(workers) as pool:
-        for plan, results in dataset._drawn(plans(), pool):
-            mine = Tally()
-            pages = sum(1 for _ in dataset._records(plan, results, settings, mine))
-            counts["tunes"] += 1
-            counts["drawn"] += pages > 0
-            counts["pages"] += pages
-            tally.add(mine)
-            for key in mine.counts:
-                if key[0] == "drop" and key[2].startswith(NOT_ITS_OWN):
-                    counts[key[2]] += 1
-                    _keep(out, plan.source, mine.examples[key][0], say)
-            if time.monotonic() > told + REPORT_SECONDS:
-                told = time.monotonic()
-                say(_line(counts, pool.deaths, told - start))
-        say(_line(counts, pool.deaths, time.monotonic() - start))
-        counts |= Counter({f"workers: {reason}": n for reason, n in pool.deaths.items()})
-    for key, n in sorted(tally.counts.items(), key=lambda item: -item[1]):
-        if key[0] == "drop":
-            say(f"{n:8,}  {key[1]}: {key[2]}")
+    for first in range(0, n_tunes, FOLDER_TUNES):
+        if time.monotonic() > start + 60 * minutes:
+            break
+        numbers = range(first, min(first + FOLDER_TUNES, n_tunes))
+        with tempfile.TemporaryDirectory() as folder:
+            for number in numbers:
+                text = tune(seed, number).encode(errors="surrogatepass")
+                Path(folder, f"{number:09}.abc").write_bytes(text)
+            settings = Settings(seed=seed, look_share=0.3)
+            with mock.patch.object(dataset, "EngravePool", counted):
+                report = dataset.build(
+                    Path(folder, "set"), [f"path:{folder}"], settings=settings, workers=workers
+                )
+            counts["files"] += len(numbers)
+            counts["tunes"] += report["tunes"]["in"]
+            counts["drawn"] += report["tunes"]["drawn"]
+            counts["pages"] += sum(report["pages"].values())
+            for drop in report["drops"]:
+                counts[drop["reason"]] += drop["count"]
+                if drop["reason"].partition(": ")[2].startswith(NOT_ITS_OWN):
+                    _keep(out, Path(folder), drop["examples"], say)
+        counts.update(pools.pop().deaths)
+        say(_line(counts, time.monotonic() - start))
     return counts
 
 
-def _line(counts: Counter[str], deaths: Counter[str], seconds: float) -> str:
-    dead = ", ".join(f"{reason}: {n}" for reason, n in sorted(deaths.items())) or "none"
+def _line(counts: Counter[str], seconds: float) -> str:
+    dead = ", ".join(f"{key}: {n}" for key, n in counts.items() if key.startswith("worker "))
     return (
-        f"{counts['tunes']:,} tunes in {seconds:.0f} s ({counts['tunes'] / seconds:.1f} a second), "
-        f"{counts['drawn']:,} drawn, {counts['pages']:,} pages; dead workers: {dead}"
+        f"{counts['files']:,} files, {counts['tunes']:,} tunes in {seconds:.0f} s "
+        f"({counts['tunes'] / seconds:.1f} a second), {counts['drawn']:,} drawn, "
+        f"{counts['pages']:,} pages; dead workers: {dead or 'none'}"
     )
 
 
-def _keep(out: Path, source: SourceTune, reason: str, say: Say) -> None:
+def _keep(out: Path, folder: Path, examples: Sequence[str], say: Say) -> None:
+    """Examples name the file: "FOLDER/000000012.abc#1/0: worker crashed"."""
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"tune-{source.index}.abc"
-    path.write_text(source.text, errors="surrogateescape")
-    say(f"{reason}: {path}")
+    for example in examples:
+        name = example.split("/")[1].partition("#")[0]
+        shutil.copy(folder / name, out / name)
+        say(f"{example}: {out / name}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,7 +98,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz/engraving"))
     args = parser.parse_args(argv)
     counts = run(args.tunes, args.seed, args.workers, args.minutes, args.out)
-    return int(any(key.startswith((*NOT_ITS_OWN, "workers: ")) for key in counts))
+    for key, n in counts.most_common():
+        if ": " in key:
+            print(f"{n:8,}  {key}")
+    dead = any(key.startswith("worker ") for key in counts)
+    return int(dead or any(key.partition(": ")[2].startswith(NOT_ITS_OWN) for key in counts))
 
 
 if __name__ == "__main__":

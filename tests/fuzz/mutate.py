@@ -5,6 +5,7 @@ All chance comes from the `random.Random` of the caller: the same seed, the same
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import random
@@ -184,6 +185,10 @@ def json_text(rng: random.Random, seed: Any) -> bytes:
     return data(rng, text, JSON_PIECES) if rng.random() < 0.3 else text
 
 
+def _scalar(rng: random.Random) -> Any:
+    return copy.deepcopy(rng.choice(SCALARS))
+
+
 def _other_value(rng: random.Random, value: Any) -> Any:
     """The value with one place in it, at any depth, that is another, gone or new."""
     if isinstance(value, dict) and value and rng.random() < 0.9:
@@ -192,7 +197,7 @@ def _other_value(rng: random.Random, value: Any) -> Any:
             case 0:
                 del value[key]
             case 1:
-                value[rng.choice(("x", "", "layers", "__class__"))] = rng.choice(SCALARS)
+                value[rng.choice(("x", "", "layers", "__class__"))] = _scalar(rng)
             case _:
                 value[key] = _other_value(rng, value[key])
         return value
@@ -202,8 +207,8 @@ def _other_value(rng: random.Random, value: Any) -> Any:
             case 0:
                 del value[i]
             case 1:
-                value.append(rng.choice(SCALARS))
+                value.append(_scalar(rng))
             case _:
                 value[i] = _other_value(rng, value[i])
         return value
-    return rng.choice(SCALARS)
+    return _scalar(rng)

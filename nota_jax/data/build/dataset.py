@@ -270,7 +270,7 @@ def _assemble(work: Path, n_chunks: int, arguments: dict, split: dict) -> dict:
         chunk = staging.read_chunk(staging.chunk_path(work, index))
         assert chunk is not None, "it was drawn a moment ago"
         chunks.append(chunk)
-        tally.add(Tally.from_json(chunk.tally))
+        tally.add(chunk.tally)
         for name, _, length in chunk.places:
             sizes[name].append(length)
     if not sizes:

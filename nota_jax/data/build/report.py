@@ -52,10 +52,19 @@ class Tally:
 
     @classmethod
     def from_json(cls, data: Mapping) -> Tally:
+        """Raises ValueError, TypeError or LookupError where it is no tally's."""
         tally = cls(melodies=set(data["melodies"]))
+        if not all(type(n) is int and all(map(_is_text, key)) for key, n in data["counts"]):
+            raise ValueError("counts that are no numbers")
+        if not all(all(map(_is_text, (*key, *texts))) for key, texts in data["examples"]):
+            raise ValueError("examples that are no texts")
         tally.counts.update({tuple(key): n for key, n in data["counts"]})
         tally.examples.update({tuple(key): texts for key, texts in data["examples"]})
         return tally
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def general(reason: str) -> str:

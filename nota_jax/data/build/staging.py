@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nota_jax import jsontext
+from nota_jax.data.build.report import Tally
+from nota_jax.data.store.layout import SPLITS
 from nota_jax.data.store.reader import missing_shards
 from nota_jax.errors import UserError
 from nota_jax.files import full_disk_is_an_error, locked, write_atomic, write_json
@@ -33,7 +36,7 @@ class Chunk:
 
     path: Path
     places: tuple[tuple[str, int, int], ...]
-    tally: dict
+    tally: Tally
 
 
 def finished(out: Path, arguments: Mapping[str, object]) -> dict | None:
@@ -44,7 +47,7 @@ def finished(out: Path, arguments: Mapping[str, object]) -> dict | None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     report = _read_json(out / REPORT)
-    if report is None or "arguments" not in report:
+    if report is None or not isinstance(report.get("arguments"), dict):
         raise UserError(f"{out} exists and is no dataset of ours: choose another --out")
     _refuse_differences(out, _BEFORE | report["arguments"], arguments, "holds a dataset built with")
     if missing := missing_shards(out):
@@ -90,22 +93,25 @@ def write_chunk(path: Path, records: list[tuple[str, bytes]], tally: Mapping) ->
 
 
 def read_chunk(path: Path) -> Chunk | None:
-    """A chunk's index; None where there is none, or a machine that lost power cut it short."""
+    """A chunk's index; None where there is none, or a machine that lost power spoiled it."""
     if not path.is_file():
         return None
     with open(path, "rb") as file:
         line = file.readline()
-        try:
-            header = json.loads(line)
-        except ValueError:
-            return None
     places, offset = [], len(line)
-    for split, length in header["records"]:
-        places.append((split, offset, length))
-        offset += length
+    try:
+        header = jsontext.parse(line)
+        for split, length in header["records"]:
+            if split not in SPLITS or type(length) is not int or length < 0:
+                return None
+            places.append((split, offset, length))
+            offset += length
+        tally = Tally.from_json(header["tally"])
+    except jsontext.WRONG_SHAPE:
+        return None
     if path.stat().st_size != offset:
         return None
-    return Chunk(path, tuple(places), header["tally"])
+    return Chunk(path, tuple(places), tally)
 
 
 def read_records(chunks: list[Chunk], split: str) -> Iterator[bytes]:
@@ -128,9 +134,10 @@ def publish(work: Path, out: Path) -> None:
 
 def _read_json(path: Path) -> dict | None:
     try:
-        return json.loads(path.read_text())
+        found = jsontext.parse(path.read_bytes())
     except (OSError, ValueError):
         return None
+    return found if isinstance(found, dict) else None
 
 
 def _refuse_differences(

@@ -172,7 +172,7 @@ def encode_prompts(
     tok: PreTrainedTokenizerBase, name: str, questions: Sequence[str]
 ) -> list[list[int]]:
     """Tokens between the image and the answer, for each question: what generation starts from."""
-    written = _aliased(tok, template(name))
+    written, questions = _aliased(tok, template(name)), _unmarked(questions)
     return [ids for ids, _ in _encoded(tok, [written.prompt(question) for question in questions])]
 
 
@@ -186,6 +186,7 @@ def encode_turns(
         (training would then show the model a prompt that it never meets at inference).
     """
     written, eos = _aliased(tok, template(name)), _alias(tok.eos_token or "")
+    questions, answers = _unmarked(questions), _unmarked(answers)
     prompts = [written.prompt(question) for question in questions]
     distinct = list(dict.fromkeys(prompts))  # a handful of phrasings asks most questions
     prompt_ids = {p: ids for p, (ids, _) in zip(distinct, _encoded(tok, distinct), strict=True)}
@@ -228,9 +229,17 @@ def _encoded(
         yield found.ids[1:], [start - len(IMAGE) for start, _ in found.offsets[1:]]
 
 
+_MARK, _UNKNOWN = "\ufdd0", "\ufffd"
+
+
 def _alias(token: str) -> str:
     """A special token's name that no text holds: Unicode keeps U+FDD0 out of texts."""
-    return token and "\ufdd0" + token[1:]  # of the same length, which offsets count on
+    return token and _MARK + token[1:]  # of the same length, which offsets count on
+
+
+def _unmarked(texts: Sequence[str]) -> list[str]:
+    """The texts; where one holds the mark all the same, what stands for an unknown character."""
+    return [text.replace(_MARK, _UNKNOWN) for text in texts]
 
 
 def _aliased(tok: PreTrainedTokenizerBase, written: Template) -> Template:

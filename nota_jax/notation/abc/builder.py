@@ -210,16 +210,21 @@ class Builder:
             if note.tie
         }
         met = False
+        meant: list[Note] = []
         for text, tie in zip(heads, ties, strict=True):
             mark, step, octave, _ = pitch(text)
             place = (step, octave)
             if place in tied and not mark:
                 note = Note(step, octave, tied[place])
             else:
-                note = self.accidentals.drawn(self.accidentals.meant(mark, step, octave))
+                note = self.accidentals.meant(mark, step, octave)
             met |= place in tied and note.alter == tied[place]
-            draft.notes.append(dataclasses.replace(note, tie=True) if tie else note)
-        draft.notes.sort(key=lambda note: (note.diatonic, note.alter))
+            meant.append(dataclasses.replace(note, tie=True) if tie else note)
+        meant.sort(key=lambda note: (note.diatonic, note.alter))
+        # Which signs the page needs follows from the order in which it shows the heads.
+        for note in meant:
+            held = tied.get((note.step, note.octave)) == note.alter and note.accidental is None
+            draft.notes.append(note if held else self.accidentals.drawn(note))
         if tied and not met:
             assert self.last is not None
             self.last.set_ties(tie=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from nota_jax.errors import cut
 from nota_jax.notation.abc import fields
 from nota_jax.notation.abc.builder import Builder
 from nota_jax.notation.abc.fields import FieldError
@@ -69,7 +70,7 @@ class _Reader:
 
     def error(self, reason: str, column: int = 0) -> AbcError:
         return AbcError(
-            reason, source=self.source, tune=self.reference, line=self.line, column=column
+            cut(reason), source=self.source, tune=self.reference, line=self.line, column=column
         )
 
     # --- Lines --------------------------------------------------------------------------------

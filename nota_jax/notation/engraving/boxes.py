@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from nota_jax.errors import UserError, cut
 from nota_jax.notation.engraving.errors import EngraveError
 from nota_jax.notation.engraving.fonts import Box, TextFont
 from nota_jax.notation.engraving.glyphs import TEMPO_BEATS, TEMPO_DOT, shape
@@ -66,6 +67,7 @@ _COLUMNS = [
 ]
 SYMBOL = np.dtype(_COLUMNS)
 _NAMES = tuple(str(column[0]) for column in _COLUMNS)
+_MOST_BYTES = 2**26  # of a picture's labels, unpacked: a page has some tens of kilobytes
 _SIXTEENTHS = 16  # of a pixel: exact in float32, and small whole numbers when packed
 
 _DEFAULTS = {name: np.zeros((), SYMBOL[name].base)[()] for name in _NAMES} | {
@@ -326,10 +328,32 @@ def pack(symbols: np.ndarray) -> bytes:
 
 
 def unpack(packed: bytes) -> np.ndarray:
-    """The symbols that `pack` was given."""
-    data = zlib.decompress(packed)
+    """The symbols that `pack` was given.
+
+    Raises:
+      UserError: it was given none that are like these.
+    """
+    try:
+        symbols = _unpacked(packed)
+    except (zlib.error, ValueError, IndexError, TypeError, RecursionError) as error:
+        raise UserError(f"a picture's labels are damaged: {cut(str(error))}") from None
+    for name, names in (("kind", KINDS), ("text", TEXTS), ("beam", SPANS), ("tuplet", SPANS)):
+        if (symbols[name] >= len(names)).any():
+            raise UserError(f"a picture's labels are damaged: there is no such {name}")
+    return symbols
+
+
+def _unpacked(packed: bytes) -> np.ndarray:
+    stream = zlib.decompressobj()
+    data = stream.decompress(packed, _MOST_BYTES)
+    if not stream.eof:
+        raise ValueError("they do not end, or are too many")
     start = 4 + int.from_bytes(data[:4], "little")
     n, labels = json.loads(data[4:start])
+    if not (type(n) is int and all(type(label) is str for label in labels)):
+        raise ValueError("no number of symbols, or labels that are no text")
+    if not 0 <= n <= len(data):
+        raise ValueError(f"{n} symbols in {len(data)} bytes")
     symbols = np.zeros(n, SYMBOL)
     for name in _NAMES:
         kept = _KEPT[name] if name in _KEPT else SYMBOL[name].base

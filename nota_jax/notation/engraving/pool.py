@@ -24,6 +24,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from multiprocessing.connection import Connection, Pipe, wait
 
+import psutil
+
 from nota_jax.errors import UserError
 from nota_jax.notation.engraving.errors import EngraveError, MismatchError
 from nota_jax.notation.engraving.layout import Picture, Style, engrave_each
@@ -41,6 +43,8 @@ _START_SECONDS = 60.0  # until it says so
 _MOST_STARTS = 3  # in a row that come to nothing
 _TRIES = 2  # workers that a job may cost
 _AHEAD = 8  # jobs a worker may be ahead of the oldest unfinished one
+_STARVED = 10  # times a job's limit, that it gets where other work has the processors
+_WAITING = (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)  # for a processor, for a disk
 _MESSAGE_SECONDS = 5  # in which a message that has begun to arrive is there
 _WORKER_BYTES = 4 * 2**30  # of memory; a tune takes some hundred megabytes
 
@@ -58,7 +62,8 @@ class EngravePool:
 
     Args:
       workers: number of processes.
-      timeout: seconds for one job, after which its worker is ended and replaced.
+      timeout: seconds for one job, after which its worker is ended and replaced; of the processor
+        where it is waiting for one.
       work: what a worker does with a job, a module's function; another one only in tests.
 
     Attributes:
@@ -126,6 +131,7 @@ class EngravePool:
         _, *arguments = worker.job = job
         patience = self._timeout if worker.warm else _START_SECONDS
         worker.deadline = time.monotonic() + patience
+        worker.given, worker.began = time.monotonic(), worker.used()
         # Where it died while it had nothing to do, the end of its pipe says so in its turn.
         with contextlib.suppress(OSError):
             worker.pipe.send(arguments)
@@ -147,9 +153,13 @@ class EngravePool:
                     return message
                 worker.warm, worker.starts = True, 0  # that was its first: it is ready
                 worker.deadline = time.monotonic() + self._timeout
+                worker.given, worker.began = time.monotonic(), worker.used()
                 return None
         except Exception:  # the pipe's end; or what native code has left of a message
             death = CRASHED
+        limit = self._timeout if worker.warm else _START_SECONDS
+        if death == TIMED_OUT and worker.starved(limit):
+            return None
         assert worker.job is not None
         if worker.warm:
             worker.tries += 1
@@ -174,6 +184,7 @@ class _Worker:
     """An interpreter that engraves, the pipe to it, and the job it has.
 
     number: of the job; tries: workers that it has cost; starts: that came to nothing, in a row.
+    given: when it got the job; began: seconds of the processor that it had used then.
     warm: it has said that it is ready.
     """
 
@@ -181,7 +192,7 @@ class _Worker:
         self.work, self.timeout = work, timeout
         self.job: Job | None = None
         self.number = self.tries = self.starts = 0
-        self.deadline = 0.0
+        self.deadline = self.given = self.began = 0.0
         self._open()
 
     def _open(self) -> None:
@@ -189,7 +200,7 @@ class _Worker:
         _never_wait_long(self.pipe)
         self.warm = False
         command = f"import sys; from {__name__} import serve; serve(*map(int, sys.argv[1:]))"
-        own_limit = int(self.timeout) + 2 * _MESSAGE_SECONDS
+        own_limit = int(_STARVED * self.timeout) + 2 * _MESSAGE_SECONDS
         self.process = subprocess.Popen(
             [sys.executable, "-c", command, str(theirs.fileno()), str(own_limit)],
             stdin=subprocess.DEVNULL,
@@ -199,6 +210,26 @@ class _Worker:
         )
         self.pipe.send(self.work)
         theirs.close()  # or its death would not be seen as the end of the pipe
+
+    def starved(self, limit: float) -> bool:
+        """Whether a worker past its deadline only waited for a processor; then it gets more time.
+
+        The same tunes are to make the same dataset on a machine that is busy with other things.
+        """
+        with contextlib.suppress(psutil.Error):
+            seen = psutil.Process(self.process.pid)
+            left = self.began + limit - self.used()
+            late = time.monotonic() > self.given + _STARVED * limit
+            if left > 0 and not late and seen.status() in _WAITING:
+                self.deadline = time.monotonic() + left
+                return True
+        return False
+
+    def used(self) -> float:
+        """Seconds of the processor since it began."""
+        with contextlib.suppress(psutil.Error):
+            return sum(psutil.Process(self.process.pid).cpu_times()[:2])
+        return 0.0
 
     def restart(self) -> None:
         self.end()

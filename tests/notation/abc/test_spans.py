@@ -1,6 +1,6 @@
 """Spans: which characters write which event, as many as the tune has, in any piece of it."""
 
-from hypothesis import given
+from hypothesis import given, settings
 
 from nota_jax.notation import abc
 from nota_jax.notation.abc.spans import spans
@@ -30,6 +30,7 @@ def test_text_that_is_no_abc_ends_its_line_alone():
 
 
 @given(tunes())
+@settings(deadline=None, derandomize=True)
 def test_there_are_as_many_events_as_the_tune_has(tune):
     def events(text, first=0):
         return [(s.bar, s.event) for s in spans(text, first) if s.kind == "event"]

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import textwrap
 import time
+import unittest.mock
 from pathlib import Path
 
+import psutil
 import pytest
 
 from nota_jax.errors import UserError
@@ -224,3 +226,20 @@ def test_ctrl_c_ends_the_workers_and_says_nothing_of_them(tmp_path):
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_worker_that_waits_for_a_processor_is_not_given_up():
+    """Ten times its limit by the clock, none of it by the processor's."""
+    with EngravePool(1) as pool:
+        list(pool.map(jobs(["one"])))
+        (worker,) = pool._workers
+        worker.given, worker.began = time.monotonic(), worker.used()
+        seen = psutil.Process(worker.process.pid)
+        with unittest.mock.patch.object(psutil.Process, "status", lambda self: "running"):
+            assert worker.starved(30.0) and worker.deadline > time.monotonic()
+            worker.began -= 31.0  # as if it had computed for so long
+            assert not worker.starved(30.0)
+            worker.began, worker.given = worker.used(), time.monotonic() - 301
+            assert not worker.starved(30.0)
+        worker.given = time.monotonic()
+        assert seen.status() == psutil.STATUS_SLEEPING and not worker.starved(30.0)  # as a hang is
