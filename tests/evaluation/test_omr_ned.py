@@ -52,3 +52,10 @@ def test_of_a_file_only_whole_pages_are_compared():
     assert [sorted(m) for m in omr_ned.marks(answers)] == [
         [], ["abc.omr_ned", "abc.omr_ned_compared"],
     ]  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+def test_a_page_that_takes_too_long_is_left_out_and_the_next_is_compared():
+    answers = [Answer(f"{n}:abc", "p", "abc", PAGE, PAGE, about={"abc": PAGE}) for n in range(2)]
+    # No time at all for either: both processes are ended, and nothing hangs.
+    assert omr_ned.marks(answers, seconds=0.0) == [{"abc.omr_ned_compared": (0, 1)}] * 2
