@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, trainers
 from transformers import PreTrainedTokenizerFast
 
-from nota_jax.data.feed import tokenizer
+from nota_jax.data.feed import chat, tokenizer
 from nota_jax.evaluation.rules import abc_rules
 from nota_jax.models import grammar
 from nota_jax.notation import abc
@@ -100,6 +100,18 @@ def test_what_is_written_on_pages_can_be_said(tok):
         if ">" in text:  # which canonical texts never have
             continue
         ids = tok(text, add_special_tokens=False)["input_ids"] + [tok.eos_token_id]
+        for place, (token, logits) in enumerate(zip(ids, walked(rules, ids)[0], strict=True)):
+            assert np.isfinite(logits[token]), tok.decode(ids[: place + 1])
+
+
+@pytest.mark.parametrize("fragment", [False, True])
+def test_what_training_shows_can_be_said_with_the_templates_blanks(fragment):
+    """A decoder that learned a blank ahead of its answers is not to be made to write otherwise."""
+    tok = TOKENIZERS["shipped"]()
+    rules = abc_rules(tok, len(tok), fragment=fragment)
+    texts = ["B|AFDA BGAG|\nA2 A2|", "|:GAB cde:|"] if fragment else [t.strip() for t in TEXTS[:2]]
+    for turn in chat.encode_turns(tok, "mistral_instruct", ["Bars?"] * len(texts), texts):
+        ids = turn.ids[turn.n_prompt :]
         for place, (token, logits) in enumerate(zip(ids, walked(rules, ids)[0], strict=True)):
             assert np.isfinite(logits[token]), tok.decode(ids[: place + 1])
 

@@ -26,7 +26,7 @@ def tables(tok: PreTrainedTokenizerBase, vocabulary: int, fragment: bool) -> dic
     vocabulary: rows of the model's embedding, at least the tokenizer's entries; fragment: bars
       without a header.
     """
-    of_characters = _Characters(grammar.build(fragment))
+    of_characters = _Characters(grammar.build(fragment, blank=True))
     texts = token_texts(tok)
     columns: dict[bytes, int] = {}
     found: list[dict[str, np.ndarray]] = []

@@ -28,10 +28,14 @@ class Automaton:
 
 
 @cache
-def build(fragment: bool = False) -> Automaton:
-    """The automaton of whole tunes, or of a region's bars: without header, slurs cut anywhere."""
+def build(fragment: bool = False, blank: bool = False) -> Automaton:
+    """The automaton of whole tunes, or of a region's bars: without header, slurs cut anywhere.
+
+    blank: one may stand ahead of the text, as chat templates have it in front of an answer.
+    """
     first = ("first line",) if fragment else ("begin",)
-    numbers, made, pending = {first: 0}, list[Mapping[str, tuple[int, What]]](), [first]
+    start = ("ahead", first) if blank else first
+    numbers, made, pending = {start: 0}, list[Mapping[str, tuple[int, What]]](), [start]
     while pending:
         found: dict[str, tuple[int, What]] = {}
         for character, (state, what) in _leaving(pending.pop(0)).items():
@@ -73,6 +77,8 @@ def loose_slurs(text: str) -> list[int]:
 
 def _leaving(state: tuple) -> dict[str, Step]:
     """Every character that can come in a state."""
+    if state[0] == "ahead":
+        return {**_leaving(state[1]), " ": (state[1], steps.NOTHING)}
     return dict(_KINDS[state[0]](*state[1:]))
 
 
