@@ -5,12 +5,20 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint clean
+.PHONY: help quickstart test lint lock audit fuzz clean
+
+# `make test` and CI install what the lock file says, on the Python that it was made for; other
+# Pythons take the ranges of pyproject.toml.
+LOCKED_FOR := 3.11
+LOCK = $$($(PY) -c 'import sys; print("-c requirements.lock" * (f"{sys.version_info[0]}.{sys.version_info[1]}" == "$(LOCKED_FOR)"))')
 
 help:
 	@echo "make quickstart   install, read a page, train phases 1-2-3 at size tiny, evaluate"
 	@echo "make test         install with the test extras and run the tests"
 	@echo "make lint         ruff, the contract of imports, types (part of make test)"
+	@echo "make lock         rewrite requirements.lock from what is installed in .venv"
+	@echo "make audit        licences of all dependencies, and their known vulnerabilities"
+	@echo "make fuzz         ten minutes of inputs that are nearly right (python -m tests.fuzz)"
 	@echo "make clean        remove runs/ and data/ (not .venv)"
 
 $(VENV)/bin/python:
@@ -25,9 +33,9 @@ $(VENV)/.core: pyproject.toml | $(VENV)/bin/python
 	@$(PIP) -e .
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@echo "installing nota_jax with its test extras (once, a few minutes)"
-	@$(PIP) -e '.[dev]'
+	@$(PIP) $(LOCK) -e '.[dev]'
 	@touch $@ $(VENV)/.core
 
 # Large pages of memory: without them a quarter of training's processor time on Linux goes into page
@@ -42,6 +50,16 @@ lint: $(VENV)/.dev
 	@$(PY) -m ruff check .
 	@$(VENV)/bin/lint-imports --no-cache
 	@$(PY) -m mypy
+
+lock: $(VENV)/.dev
+	@$(PY) -m nota_jax.tools.supply lock
+
+audit: $(VENV)/.dev
+	@$(PIP) $(LOCK) -e '.[audit]'
+	@$(PY) -m nota_jax.tools.supply audit
+
+fuzz: $(VENV)/.dev
+	@$(PY) -m tests.fuzz --minutes 10
 
 clean:
 	rm -rf runs data

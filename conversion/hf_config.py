@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from conversion.tensors import refuse
 from nota_jax import jsontext
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, cut
 from nota_jax.models.config import NotaGPTConfig, TextConfig, VisionConfig
 from nota_jax.params import flatten
 
@@ -206,7 +206,13 @@ def build(described: Described, vocab_size: int, image_token: int) -> NotaGPTCon
 
 
 def _of_fields(kind: type[Section], values: Mapping[str, Any]) -> Section:
-    return kind(**{f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values})
+    known = {f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values}
+    try:
+        return kind(**known)
+    except TypeError as error:  # a list where a number is to stand
+        raise UserError(
+            f"the model's config.json is damaged, {cut(repr(known))}: {error}; copy it again"
+        ) from None
 
 
 def _check(config: Mapping[str, Any], accepted: Mapping[str, tuple], problems: list[str]) -> None:

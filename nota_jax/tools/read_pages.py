@@ -90,7 +90,7 @@ def pages(given: argparse.Namespace) -> Iterator[tuple[Image.Image, str]]:
 
 
 def distance(read: str, expected: str) -> float:
-    import Levenshtein
+    from rapidfuzz.distance import Levenshtein
 
     return Levenshtein.distance(read.strip(), expected) / len(expected)
 

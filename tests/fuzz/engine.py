@@ -30,7 +30,7 @@ import psutil
 from nota_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 1.0  # of the processor, that one input may take
+SECONDS = 1.0  # of the processor, that one input may take, where its target says nothing else
 JUMP_BYTES = 256 * 2**20  # of memory, that one input may take
 GROWTH_BYTES = 48 * 2**20  # that all inputs of a run may leave behind, from its first quarter on
 LONGEST_INPUT = 2**20
@@ -45,12 +45,14 @@ class Target:
     make: an input, from a generator alone.
     run: takes it; True where it was read, False where there was nothing to read.
     refuses: its documented errors.
+    seconds: of the processor, that one input may take.
     """
 
     name: str
     make: Callable[[random.Random], bytes]
     run: Callable[[bytes], bool]
     refuses: tuple[type[Exception], ...] = (UserError,)
+    seconds: float = SECONDS
 
 
 class TooSlow(BaseException):
@@ -100,11 +102,11 @@ def _limited(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGPROF, before)
 
 
-def attempt(target: Target, data: bytes, seconds: float = SECONDS) -> tuple[bool, Find | None]:
+def attempt(target: Target, data: bytes) -> tuple[bool, Find | None]:
     """(whether it was read, what is wrong with how the target took it)."""
     peak = _peak()
     try:
-        with _limited(seconds):
+        with _limited(target.seconds):
             read = target.run(data)
     except target.refuses as error:
         words = str(error)

@@ -129,7 +129,8 @@ def built(data: bytes) -> bool:
 
 def _musicxml() -> Target:
     export(b"X:1\nK:G\nGABc|]\n")  # music21 takes more than a second to be imported
-    return Target("musicxml", text, export)
+    # And as long for a tune of two dozen bars, most of it for a MIDI file.
+    return Target("musicxml", text, export, seconds=10.0)
 
 
 TARGETS = {
