@@ -241,5 +241,7 @@ def test_a_worker_that_waits_for_a_processor_is_not_given_up():
             assert not worker.starved(30.0)
             worker.began, worker.given = worker.used(), time.monotonic() - 301
             assert not worker.starved(30.0)
-        worker.given = time.monotonic()
+        worker.given, until = time.monotonic(), time.monotonic() + 20
+        while seen.status() != psutil.STATUS_SLEEPING and time.monotonic() < until:
+            time.sleep(0.1)  # until it waits for its next job
         assert seen.status() == psutil.STATUS_SLEEPING and not worker.starved(30.0)  # as a hang is
