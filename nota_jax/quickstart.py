@@ -42,8 +42,8 @@ def run_all() -> None:
 
 def read_a_page(checkpoint: Path) -> None:
     """Shows a held-out page to the shipped model and prints what it reads beside what is there."""
-    import Levenshtein
     from PIL import Image
+    from rapidfuzz.distance import Levenshtein
 
     from nota_jax import run  # late: imports jax
     from nota_jax.data.store.reader import PageReader

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-import Levenshtein
 import pytest
+from rapidfuzz.distance import Levenshtein
 
 from configs import phase1, text
 from nota_jax import quickstart, run

@@ -6,8 +6,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-import Levenshtein
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
 # What an edit costs.  A note left out and another one invented (6) is dearer than one note with a
 # wrong pitch and a wrong length (5), so that such a pair is one misread note.
@@ -86,11 +86,12 @@ def _traced(
 def compare_bars(truth: Sequence[Hashable], read: Sequence[Hashable]) -> BarErrors:
     """By Levenshtein's distance over bars: each that is replaced, left out or put in costs one."""
     different = missing = invented = 0
-    for kind, a, b, c, d in Levenshtein.opcodes(truth, read):
-        if kind == "replace":
-            different += b - a
-        elif kind == "delete":
-            missing += b - a
-        elif kind == "insert":
-            invented += d - c
+    for step in Levenshtein.opcodes(truth, read):
+        of_truth, of_read = step.src_end - step.src_start, step.dest_end - step.dest_start
+        if step.tag == "replace":
+            different += of_truth
+        elif step.tag == "delete":
+            missing += of_truth
+        elif step.tag == "insert":
+            invented += of_read
     return BarErrors(len(truth) - different - missing, different, missing, invented)

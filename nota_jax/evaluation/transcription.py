@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import Levenshtein
+from rapidfuzz.distance import Levenshtein
 
 from nota_jax.evaluation.alignment import BarErrors, NoteErrors, compare_bars, compare_notes
 from nota_jax.evaluation.answers import Answer

@@ -5,10 +5,10 @@ import io
 import json
 from pathlib import Path
 
-import Levenshtein
 import numpy as np
 import pytest
 from PIL import Image
+from rapidfuzz.distance import Levenshtein
 
 from nota_jax.errors import UserError
 from nota_jax.notation import abc
