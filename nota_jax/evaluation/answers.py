@@ -7,13 +7,13 @@ Files that `evaluation/predict.py` wrote begin with a line of their own, which n
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nota_jax import jsontext
 from nota_jax.data.records import Page, Turn
 from nota_jax.data.store.reader import PageReader, split_sizes
 from nota_jax.errors import UserError, cut
@@ -191,7 +191,7 @@ def _lines(
         if not row.strip():
             continue
         try:
-            record = json.loads(row)
+            record = jsontext.parse(row)
         except ValueError:
             if number == len(rows):  # half a line, of an evaluation that is going on
                 continue

@@ -30,6 +30,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
+from nota_jax import jsontext
 from nota_jax.checkpoint import fingerprints
 from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.evaluation import EvalPage, eval_questions
@@ -172,8 +173,8 @@ def _digest(*parts: Any) -> str:
 def _mark_of(path: Path) -> dict[str, Any] | None:
     """The first line of answers on disk, which says to what they are; None where there is none."""
     try:
-        with path.open() as file:
-            mark = json.loads(file.readline())
+        with path.open("rb") as file:
+            mark = jsontext.parse(file.readline())
     except (FileNotFoundError, ValueError):  # no file, an empty one, or not one of ours
         return None
     return mark if isinstance(mark, dict) and "settings" in mark else None
@@ -190,7 +191,7 @@ def _known(path: Path, mark: dict, say: Callable[[str], None]) -> dict[str, dict
     found = _mark_of(path)
     if found is None:
         return {}
-    lines = path.read_text().splitlines()[1:]
+    lines = list(jsontext.lines(path.read_bytes()))[1:]
     if found != mark:
         other = [name for name in mark if found.get(name) != mark[name]]
         if lines:
@@ -201,8 +202,8 @@ def _known(path: Path, mark: dict, say: Callable[[str], None]) -> dict[str, dict
     records, broken = {}, 0
     for line in lines:
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
+            record = jsontext.parse(line)
+        except ValueError:
             record = None  # half a record, where the evaluation was killed
         if isinstance(record, dict) and all(isinstance(record.get(n), str) for n in KEPT):
             records[record["id"]] = record

@@ -158,14 +158,15 @@ def vulnerabilities() -> list[str]:
     """
     command = [sys.executable, "-m", "pip_audit", "--format=json", "--progress-spinner=off",
                "--skip-editable", "--local"]  # fmt: skip
+    said = ""
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        said = _last_line(told.stderr)
         answer = json.loads(told.stdout)["dependencies"]
         asked = [package for package in answer if "vulns" in package]
         if not asked or len(asked) < len(answer):
             raise UserError(_unasked(answer, asked))
     except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired) as error:
-        said = "" if isinstance(error, OSError) else _last_line(told.stderr)
         raise UserError(
             "known vulnerabilities were NOT looked for: the advisory database could not be asked "
             f"({said or type(error).__name__}). Ask again where it can be reached"

@@ -21,6 +21,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from nota_jax import jsontext
 from nota_jax.files import write_atomic
 
 Say = Callable[[str], None]
@@ -170,7 +171,7 @@ def _kept(content: bytes, resumed_at: int, path: Path, say: Say) -> bytes:
     kept, broken = [], []
     for number, line in enumerate(content.splitlines(), 1):
         try:
-            step = json.loads(line)["step"]
+            step = jsontext.parse(line)["step"]
             if step <= resumed_at:
                 kept.append(line + b"\n")
         except (ValueError, KeyError, TypeError):
