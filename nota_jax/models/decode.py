@@ -60,7 +60,7 @@ def generate(
     longest answer has ended.
 
     Args:
-      pixels: normalised, [B, S, S, 3].
+      pixels: normalised, [B · views, S, S, 3].
       prefix_tokens: int [B, P], what precedes every question, all image tokens included; no
         padding.
       turn_tokens: int [B, Q, L], the questions up to where the answer starts, padded at the end.
@@ -73,9 +73,8 @@ def generate(
         batch and mesh it is asked in.
       rules, preferences: of a grammar that the answers keep to (`models.grammar`); an answer that
         is cut off at `max_new_tokens` is the beginning of one that does.
-      views: so many rows in turn show one page, each a little different, and ask the same of it;
-        they write one answer, each token from the mean of their log-probabilities, and have it
-        once: the result is [B / views, Q, max_new_tokens].
+      views: so many pictures in turn show one page, each a little different; they write one
+        answer, each token from the mean of their log-probabilities.
       place: puts an array with one row per image where it belongs on several devices; None leaves
         that to jax.
     """
@@ -86,8 +85,8 @@ def generate(
         raise UserError(
             f"sampling needs temperature >= 0 and 0 < top_p <= 1, not {temperature} and {top_p}"
         )
-    if views < 1 or len(turn_lengths) % views:
-        raise UserError(f"{len(turn_lengths)} rows are no pages of {views} views each")
+    if len(pixels) != views * len(turn_lengths):
+        raise UserError(f"{len(pixels)} rows are no pages of {views} views each")
     if temperature and seeds is None:
         raise UserError("sampling (temperature > 0) needs seeds, a number for each question")
     config, prefix_tokens = model.config, np.asarray(prefix_tokens)
@@ -101,7 +100,8 @@ def generate(
     if temperature:
         sampling = np.float32(temperature), None if top_p == 1 else np.float32(top_p)
     seeds = np.zeros_like(turn_lengths) if seeds is None else np.asarray(seeds)
-    batch = pixels, prefix_tokens, _padded(turn_tokens), turn_lengths, seeds.astype(np.uint32)
+    asked = prefix_tokens, _padded(turn_tokens), turn_lengths, seeds.astype(np.uint32)
+    batch = pixels, *(np.repeat(of_page, views, axis=0) for of_page in asked)
     if place is not None:
         batch = tuple(map(place, batch))
     answers = _generate(

@@ -19,8 +19,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from nota_jax.data.feed import images
 from nota_jax.environment import quiet
 from nota_jax.errors import UserError, exit_status
+from nota_jax.read.asking import VIEWS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,8 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="show the model a page at once, or its systems laid out anew; auto: as its size needs",
     )  # fmt: skip
     parser.add_argument(
-        "--views", type=int, choices=range(1, 9), default=4, metavar="N",
-        help="read each page from so many views of it, moved by a few pixels: 1 (fastest) to 8; 4",
+        "--views", type=int, choices=range(1, len(images.VIEWS) + 1), default=VIEWS, metavar="N",
+        help="read each page from so many views of it, moved by a few pixels: 1 (fastest) to "
+        f"{len(images.VIEWS)}; {VIEWS}",
     )  # fmt: skip
     arguments = parser.parse_args(argv)
     given = arguments.pages, arguments.out, arguments.ckpt, arguments.cut, arguments.views

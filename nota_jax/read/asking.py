@@ -157,12 +157,11 @@ def _generate(
     pixels = np.full((rows, asked.views, asked.size, asked.size, 3), 255, np.uint8)
     pixels[: len(pictures)] = [images.views(picture, asked.views) for picture in pictures]
     pixels = pixels.reshape(-1, *pixels.shape[2:])
-    lengths = np.tile(np.array(list(map(len, prompts)), np.int32), (len(pixels), 1))
-    lengths[len(pictures) * asked.views :] = 0
+    lengths = np.tile(np.array(list(map(len, prompts)), np.int32), (rows, 1))
+    lengths[len(pictures) :] = 0
     out = decode.generate(
-        model, asked.params, normalize(pixels),
-        np.tile(np.array(prefix, np.int32), (len(pixels), 1)),
-        np.tile(turns, (len(pixels), 1, 1)), lengths, max_new_tokens=limit,
+        model, asked.params, normalize(pixels), np.tile(np.array(prefix, np.int32), (rows, 1)),
+        np.tile(turns, (rows, 1, 1)), lengths, max_new_tokens=limit,
         eos_ids=(tok.eos_token_id,), rules=rules, views=asked.views,
     )  # fmt: skip
     return [

@@ -100,7 +100,7 @@ def test_questions_do_not_hear_each_other(setting):
 def test_views_of_a_page_write_what_is_most_probable_by_their_mean(setting):
     """Row 0 and 1 show other pictures and ask the same: teacher-forced, the mean agrees."""
     config, _, params, (pixels, prefix, turns), free = setting
-    turns, lengths = turns[[0, 0]], LENGTHS[[1, 1]]
+    prefix, turns, lengths = prefix[:1], turns[:1], LENGTHS[1:]
     model = NotaGPT(config)
     answers = generate(
         model, params, pixels, prefix, turns, lengths, max_new_tokens=NEW, eos_ids=NO_EOS, views=2
@@ -121,8 +121,10 @@ def test_views_of_a_page_write_what_is_most_probable_by_their_mean(setting):
 
 def test_the_same_view_twice_writes_what_it_writes_once(setting):
     config, _, params, (pixels, prefix, turns), free = setting
-    twice = (np.repeat(x, 2, axis=0) for x in (pixels, prefix, turns, LENGTHS))
-    answers = generate(NotaGPT(config), params, *twice, max_new_tokens=NEW, eos_ids=NO_EOS, views=2)
+    answers = generate(
+        NotaGPT(config), params, np.repeat(pixels, 2, axis=0), prefix, turns, LENGTHS,
+        max_new_tokens=NEW, eos_ids=NO_EOS, views=2,
+    )  # fmt: skip
     np.testing.assert_array_equal(answers.tokens, free.tokens)
     np.testing.assert_array_equal(answers.lengths, free.lengths)
 
