@@ -29,7 +29,7 @@ from nota_jax.checkpoint import steps
 from nota_jax.data.feed import pipeline, tokenizer
 from nota_jax.data.feed.chat import image_token_id
 from nota_jax.errors import UserError
-from nota_jax.evaluation import answers, predict, report, score
+from nota_jax.evaluation import answers, kept, predict, report, score
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel import processes
 from nota_jax.parallel.mesh import batch_ways, layout, make_mesh, param_shardings, row_share
@@ -329,7 +329,7 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
         grammar=config.eval.grammar,
         views=config.eval.views,
     )
-    out = predict.folder(run.directory / f"evaluation_{config.eval.split}", settings)
+    out = kept.folder(run.directory / f"evaluation_{config.eval.split}", settings)
     predict.predict(run.model, params, run.tokenizer, settings, out, say, mesh)
     scores = write_scores(out, say) if processes.is_main() else {}
     processes.barrier("scores")

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import itertools
-import json
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,15 +28,14 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from nota_jax import jsontext
 from nota_jax.checkpoint import fingerprints
 from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.evaluation import EvalPage, eval_questions
 from nota_jax.data.store.reader import PageReader
+from nota_jax.evaluation import kept
 from nota_jax.evaluation.answers import ANSWERS, question_id
 from nota_jax.evaluation.metrics import FIELDS, TRANSCRIPTIONS, Prediction
 from nota_jax.evaluation.rules import abc_rules
-from nota_jax.files import write_atomic
 from nota_jax.models import decode, grammar
 from nota_jax.models.notagpt import NotaGPT
 from nota_jax.notation.abc.grammar import closed
@@ -47,10 +44,6 @@ from nota_jax.parallel.mesh import batch_ways, place_whole
 from nota_jax.pixels import normalize
 
 SHORT_ANSWER = 96  # tokens: what a header field is cut at
-# What every line has; one that lacks any is asked anew.
-KEPT = (
-    "id", "region", "subtask", "question", "answer", "prediction", "confusable", "composer_source",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,7 +84,7 @@ def predict(
 ) -> list[Prediction]:
     """A prediction for every question, in the order of the questions; [] but in process 0.
 
-    out: folder of predictions.jsonl (see `folder`); its answers are taken from there where its
+    out: folder of predictions.jsonl (see `kept.folder`); its answers are taken from there where its
       mark is the same, and asked for otherwise.
     mesh: that the parameters lie on; None for one device.  A batch has at least a page for each
       part that the mesh cuts it into.
@@ -99,17 +92,17 @@ def predict(
     main = processes.is_main()
     path = out / ANSWERS
     mark = {
-        "settings": as_json(settings),
+        "settings": kept.as_json(settings),
         "weights": weights_mark(params),
-        "asked": _digest(
+        "asked": kept.digest(
             PageReader(settings.dataset, settings.splits).fingerprint(),
             model.config.to_dict(),
             sorted(tokenizer.get_vocab().items()),
         ),
     }
-    known = _known(path, mark, say) if main else {}
+    known = kept.read(path, mark, say) if main else {}
     if main:
-        _begin(path, mark, known)
+        kept.begin(path, mark, known)
     if known:
         say(f"{len(known)} answers are already in {path}")
     ways = 1 if mesh is None else batch_ways(mesh)
@@ -119,9 +112,9 @@ def predict(
         bar = tqdm(unit="question", desc="evaluate", total=_total(settings), disable=not main)
         results, start = [], time.monotonic()
         for pages in batches:
-            records = _records(pages)
+            records = kept.questions(pages)
             for record in records:
-                if not _asks(record, known.get(record["id"], record)):
+                if not kept.asks(record, known.get(record["id"], record)):
                     del known[record["id"]]  # the page says something else by now
             asked = partial(any, [record["id"] not in known for record in records])
             if processes.share(asked):
@@ -131,8 +124,7 @@ def predict(
                 for record, (answer, cut) in zip(records, answers, strict=True):
                     if record["id"] not in known:
                         known[record["id"]] = record | {"prediction": answer, "cut": cut}
-                        line = json.dumps(known[record["id"]], ensure_ascii=False)
-                        file.write(line + "\n")
+                        file.write(kept.written(known[record["id"]]))
                 file.flush()
             if main:
                 results += [known[record["id"]] for record in records]
@@ -146,77 +138,7 @@ def predict(
 
 def weights_mark(params: Any) -> str:
     """Changes when the weights do: a digest of every parameter's shape and checksum."""
-    return _digest(fingerprints.fingerprint(params))
-
-
-def as_json(settings: Settings) -> dict[str, Any]:
-    return json.loads(json.dumps(dataclasses.asdict(settings)))
-
-
-def folder(wanted: Path, settings: Settings) -> Path:
-    """Where the answers to these settings belong: `wanted` itself, or, where that has answers to
-    other settings, a neighbour that is named after the settings.
-
-    So that nobody's finished answers are overwritten by a look at something else.
-    """
-    mark = _mark_of(wanted / ANSWERS)
-    if mark is None or mark.get("settings") == as_json(settings):
-        return wanted
-    return wanted.with_name(f"{wanted.name}_{_digest(as_json(settings))[:8]}")
-
-
-def _digest(*parts: Any) -> str:
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _mark_of(path: Path) -> dict[str, Any] | None:
-    """The first line of answers on disk, which says to what they are; None where there is none."""
-    try:
-        with path.open("rb") as file:
-            mark = jsontext.parse(file.readline())
-    except (FileNotFoundError, ValueError):  # no file, an empty one, or not one of ours
-        return None
-    return mark if isinstance(mark, dict) and "settings" in mark else None
-
-
-def _begin(path: Path, mark: dict, known: dict[str, dict]) -> None:
-    """Leaves whole lines only, so that what is appended stands on lines of its own."""
-    lines = [json.dumps(x, ensure_ascii=False) + "\n" for x in (mark, *known.values())]
-    write_atomic(path, "".join(lines))
-
-
-def _known(path: Path, mark: dict, say: Callable[[str], None]) -> dict[str, dict]:
-    """Answers on disk by question id; {} where they are of other weights, data or settings."""
-    found = _mark_of(path)
-    if found is None:
-        return {}
-    lines = list(jsontext.lines(path.read_bytes()))[1:]
-    if found != mark:
-        other = [name for name in mark if found.get(name) != mark[name]]
-        if lines:
-            what = {"weights": "weights", "settings": "settings"}
-            named = " and ".join(what.get(name, "pages, model or tokenizer") for name in other)
-            say(f"{len(lines)} answers in {path} are of other {named}: all is asked anew")
-        return {}
-    records, broken = {}, 0
-    for line in lines:
-        try:
-            record = jsontext.parse(line)
-        except ValueError:
-            record = None  # half a record, where the evaluation was killed
-        if isinstance(record, dict) and all(isinstance(record.get(n), str) for n in KEPT):
-            records[record["id"]] = record
-        else:
-            broken += 1
-    if broken:
-        say(f"{broken} of {len(lines)} lines in {path} are no whole answers: those are asked anew")
-    return records
-
-
-def _asks(record: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
-    """Whether an answer on disk is to this very question, with the same label."""
-    return all(record[name] == known[name] for name in KEPT if name != "prediction")
+    return kept.digest(fingerprints.fingerprint(params))
 
 
 def _pages(
@@ -242,28 +164,6 @@ def _total(settings: Settings) -> int | None:
 def _batches(pages: Iterator[EvalPage], size: int) -> Iterator[list[EvalPage]]:
     while batch := list(itertools.islice(pages, size)):
         yield batch
-
-
-def _records(pages: Sequence[EvalPage]) -> list[dict[str, Any]]:
-    """One for each question, the answer still missing."""
-    records = []
-    for page in pages:
-        printed = {turn.subtask: turn.answer for turn in page.turns}
-        other = {"title": printed.get("composer", ""), "composer": printed.get("title", "")}
-        for turn in page.turns:
-            records.append(
-                {
-                    "id": question_id(page.id, turn.subtask),
-                    "region": page.metadata["region"],
-                    "subtask": turn.subtask,
-                    "question": turn.question,
-                    "answer": turn.answer,
-                    "prediction": None,
-                    "confusable": other.get(turn.subtask, ""),
-                    "composer_source": page.metadata["composer_source"],
-                }
-            )
-    return records
 
 
 def _answer(

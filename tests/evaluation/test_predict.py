@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nota_jax.data.feed import tokenizer
-from nota_jax.evaluation import predict
+from nota_jax.evaluation import kept, predict
 from tests.data.make_dataset import SIZE, write_dataset
 
 SPLITS = {"extraction_test": 2, "alignment_test": 2}
@@ -140,18 +140,18 @@ def test_an_answer_whose_label_is_another_by_now_is_not_scored(data, tok, asked,
 def test_other_settings_have_a_folder_of_their_own(data, tok, asked, tmp_path):
     wanted = tmp_path / "evaluation_test"
     plain, hot = settings(data), settings(data, temperature=0.7)
-    assert predict.folder(wanted, plain) == wanted  # nothing is there
+    assert kept.folder(wanted, plain) == wanted  # nothing is there
     run(data, tok, wanted)
     before = lines(wanted)
-    assert predict.folder(wanted, plain) == wanted
-    other = predict.folder(wanted, hot)
+    assert kept.folder(wanted, plain) == wanted
+    other = kept.folder(wanted, hot)
     assert other.parent == tmp_path and other.name.startswith("evaluation_test_")
     run(data, tok, other, temperature=0.7)
     assert lines(wanted) == before
-    assert predict.folder(wanted, hot) == other
-    assert predict.folder(wanted, dataclasses.replace(plain, questions=5)) not in (wanted, other)
+    assert kept.folder(wanted, hot) == other
+    assert kept.folder(wanted, dataclasses.replace(plain, questions=5)) not in (wanted, other)
 
 
 def test_a_file_that_is_not_ours_keeps_nobody_from_his_folder(data, tmp_path):
     (tmp_path / predict.ANSWERS).write_text("not JSON\n")
-    assert predict.folder(tmp_path, settings(data)) == tmp_path
+    assert kept.folder(tmp_path, settings(data)) == tmp_path

@@ -29,7 +29,7 @@ from nota_jax.data.build.report import Tally
 from nota_jax.data.feed import labels
 from nota_jax.data.store import reader
 from nota_jax.errors import UserError
-from nota_jax.evaluation import predict
+from nota_jax.evaluation import kept
 from nota_jax.files import locked
 from nota_jax.notation import abc
 from nota_jax.notation.engraving import boxes
@@ -125,7 +125,7 @@ def _report_lines(data: bytes) -> None:
 
 def _answers(data: bytes) -> None:
     mark = {"settings": {"seed": 0}, "weights": "0" * 16}
-    predict._known(_put("evaluation/predictions.jsonl", data), mark, _quiet)
+    kept.read(_put("evaluation/predictions.jsonl", data), mark, _quiet)
 
 
 def _dataset(name: str, data: bytes) -> None:

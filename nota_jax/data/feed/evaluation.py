@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.packing import wanted_subtasks
-from nota_jax.data.records import Turn
+from nota_jax.data.records import Page, Turn
 from nota_jax.data.store.reader import PageReader
 
 
@@ -45,6 +46,23 @@ def eval_questions(
     template: str = "mistral_instruct",
     image_mode: str = "pad",
 ) -> Iterator[EvalPage]:
+    """Pages of the splits with their questions, as `sampled` gives them, ready to be answered."""
+    prefix = tuple(chat.encode_prefix(tok, template, n_image_tokens))
+    for page in sampled(dataset_dir, splits, limit, subtasks):
+        prompts = chat.encode_prompts(tok, template, [turn.question for turn in page.turns])
+        yield EvalPage(
+            id=page.id,
+            image=images.load(page.png, image_size, image_mode, name=page.id),
+            prefix=prefix,
+            prompts=tuple(map(tuple, prompts)),
+            turns=page.turns,
+            metadata=page.metadata,
+        )
+
+
+def sampled(
+    dataset_dir: str | Path, splits: Sequence[str], limit: int = 0, subtasks: Sequence[str] = ()
+) -> Iterator[Page]:
     """Pages of the splits, one after the other, with their questions, in a fixed random order.
 
     The order does not depend on anything but a split's size, so that `limit` questions of each (0:
@@ -54,7 +72,6 @@ def eval_questions(
       UserError: `subtasks` (see `packing.RowSettings`) names one that none of the splits has.
     """
     readers = [PageReader(dataset_dir, [split]) for split in splits]
-    prefix = tuple(chat.encode_prefix(tok, template, n_image_tokens))
     all_pages = itertools.chain.from_iterable(readers) if subtasks else ()
     wanted = wanted_subtasks(subtasks, {turn.subtask for page in all_pages for turn in page.turns})
     for pages in readers:
@@ -64,15 +81,7 @@ def eval_questions(
             turns = tuple(turn for turn in page.turns if not subtasks or turn.subtask in wanted)
             turns = turns[: limit - asked] if limit else turns
             if turns:
-                prompts = chat.encode_prompts(tok, template, [turn.question for turn in turns])
-                yield EvalPage(
-                    id=page.id,
-                    image=images.load(page.png, image_size, image_mode, name=page.id),
-                    prefix=prefix,
-                    prompts=tuple(map(tuple, prompts)),
-                    turns=turns,
-                    metadata=page.metadata,
-                )
+                yield dataclasses.replace(page, turns=turns)
             asked += len(turns)
             if limit and asked >= limit:
                 break
