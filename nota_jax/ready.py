@@ -188,6 +188,27 @@ def pages_of(n_tunes: int, variants: int) -> int:
     return round(round(n_tunes * each), -1 if n_tunes < 1000 else -3)
 
 
+def leave_out_absent_tasks(config: ConfigDict, say: Say) -> None:
+    """Trains and evaluates on the tasks that the dataset has, where it has not all; says so.
+
+    Raises:
+      UserError: it has none of them.
+    """
+    wanted = tuple(config.data.tasks)
+    there = {split.partition("_")[0] for split in reader.split_sizes(config.data.dir)}
+    found = tuple(task for task in wanted if task in there)
+    if not found:
+        names = ", ".join(repr(task) for task in sorted(there))
+        raise UserError(
+            f"{config.data.dir} has no pages of {', '.join(wanted)}: it has those of {names}; "
+            f'--config.data.tasks="({names},)" takes them'
+        )
+    if found != wanted:
+        absent = ", ".join(task for task in wanted if task not in there)
+        say(f"{config.data.dir} has no pages of {absent}: {', '.join(found)} alone")
+        config.data.tasks = found
+
+
 def require_split(config: ConfigDict) -> None:
     """The pages that the run ends its training with are there; asked before it begins.
 

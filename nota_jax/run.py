@@ -90,6 +90,7 @@ def prepare(config: ConfigDict, say: Say = print) -> Run:
     ready.require_tokenizer(config)
     ready.check_agreement(config)
     processes.main_first(lambda: ready.prepare_dataset(config, say))
+    ready.leave_out_absent_tasks(config, say)
     tok = processes.main_first(lambda: ready.prepare_tokenizer(config, say))
     vocab = tokenizer.vocabulary_size(len(tok), config.model.text.vocab_size)
     architecture = model_config(config, image_token_id(tok), vocab)
@@ -344,6 +345,8 @@ def write_scores(out: Path, say: Say) -> dict[str, Any]:
     report.write_summary(out, summary)
     report.write(out, scores, found.settings)
     say(report.short_text(scores))
+    for remark in summary["remarks"]:
+        say(f"{remark}.")
     say(f"predictions and scores: {out}")
     return scores
 

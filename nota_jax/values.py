@@ -40,6 +40,7 @@ SUBTASKS = (
     "alignment", "title", "key", "meter", "unit_note_length", "composer", "abc",
     "form", "range", "contour", "intervals", "rhythm", "mode", "ending", "cadences", "dance_type",
     "overview",
+    "other",  # of data from elsewhere
 )  # fmt: skip
 CORPORA = (
     "essenFolksong", "oneills1850", "airdsAirs", "ryansMammoth", "miscFolk", "nottingham-dataset",

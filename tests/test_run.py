@@ -7,8 +7,11 @@ import pytest
 
 from configs import phase1, phase2, phase3
 from nota_jax import history, run
+from nota_jax.data.build.foreign import build as records
+from nota_jax.data.build.foreign import sources
 from nota_jax.data.build.pages import Settings
 from nota_jax.errors import UserError
+from tests.data.build.foreign.made import llava, picture, write_array
 
 NOTES = list("CDEFGABc")
 TUNES = [
@@ -190,3 +193,34 @@ def test_settings_of_the_build_reach_it(folder):
     report = json.loads((folder / "data/build_report.json").read_text())
     assert report["arguments"]["size"] == Settings().size == 336
     assert report["tunes"]["in"] == 24
+
+
+def test_somebody_elses_conversations_are_trained_on_and_have_no_score(tmp_path):
+    """From LLaVA's JSON, with a phase's own tasks, of which such a dataset has one."""
+    images = tmp_path / "images"
+    for name in ("train", "test"):
+        conversations = [
+            llava(f"{name}{n}", picture(images, f"{name}{n}.png", n), ("What is it?", f"Tune {n}."),
+                  ("And what else?", "Nothing."))
+            for n in range(8)
+        ]  # fmt: skip
+        write_array(tmp_path / f"{name}.json", conversations)
+    named = [f"llava:{tmp_path / name}.json" for name in ("train", "test")]
+    records.build(tmp_path / "data", *sources.sources(named, images), workers=1)
+    config, said = configured(phase2, tmp_path), []
+    config.data.tasks, config.previous, config.eval.split = ("extraction", "alignment"), "", "test"
+    prepared = run.prepare(config, said.append)
+    assert f"{config.data.dir} has no pages of alignment: extraction alone" in said
+    outcome = run.train(prepared, said.append)
+    assert outcome.step == 3
+    scores = run.evaluate_run(prepared, outcome.state.params, said.append)
+    assert scores["all"]["questions"] == scores["all"]["answered"] == 6
+    summary = json.loads((tmp_path / "phase2/evaluation_test/summary.json").read_text())
+    assert summary["figures"] == {}
+    assert summary["remarks"] == ["6 answers are to questions of no kind that has a score"]
+    lines = (tmp_path / "phase2/evaluation_test/predictions.jsonl").read_text().splitlines()[1:]
+    ids = [json.loads(line)["id"].rpartition(":")[2] for line in lines]
+    assert ids == ["other", "other.2"] * 3  # two questions of a page are two
+    config.data.tasks = ("analysis",)
+    with pytest.raises(UserError, match="has no pages of analysis: it has those of 'extraction'"):
+        run.prepare(config, said.append)

@@ -194,7 +194,7 @@ def test_the_choices_are_those_of_their_homes():
     """They are written out in `values`, because their homes are slow to import."""
     from nota_jax.data.build import corpora, questions, splits
     from nota_jax.data.feed import chat, images, tokenizer
-    from nota_jax.data.records import TASKS
+    from nota_jax.data.records import OTHER, TASKS
     from nota_jax.data.store import layout
     from nota_jax.models import attention
     from nota_jax.models import config as models
@@ -205,7 +205,7 @@ def test_the_choices_are_those_of_their_homes():
     assert values.ASKING == tuple(name for name, t in chat.TEMPLATES.items() if t.asks)
     assert set(values.IMAGE_MODES) == set(images.MODES)
     assert set(values.PARTS) == set(layout.PARTS) and values.TASKS == TASKS
-    asked = {"alignment", *questions.EXTRACTION_SUBTASKS, *questions.ANALYSIS_SUBTASKS}
+    asked = {"alignment", *questions.EXTRACTION_SUBTASKS, *questions.ANALYSIS_SUBTASKS, OTHER}
     assert set(values.SUBTASKS) == asked
     assert set(values.CORPORA) == set(corpora.CORPORA)
     assert values.SPLITS_BY == splits.SPLITS_BY

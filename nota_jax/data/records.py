@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 TASKS = ("alignment", "extraction", "analysis")
+OTHER = "other"  # the subtask of a question whose kind nobody told: it trains, and has no score
 
 
 @dataclass(frozen=True)
@@ -12,7 +15,7 @@ class Turn:
     """One question about a picture, and its answer.
 
     task: one of `TASKS`; subtask: "alignment", one of the six fields that extraction asks for, or
-    what an analysis question asks about ("form", "range", …).
+    what an analysis question asks about ("form", "range", …); or `OTHER`.
     """
 
     task: str
@@ -36,3 +39,18 @@ class Page:
     turns: tuple[Turn, ...]
     metadata: dict[str, object] = field(default_factory=dict)
     symbols: bytes = b""
+
+
+def question_ids(page: str, turns: Iterable[Turn]) -> list[str]:
+    """The id of each question about a page: "PAGE:SUBTASK", of the second one of a subtask
+    "PAGE:SUBTASK.2", and so on.
+
+    turns: in the page's order; of any subtask all of them or the first ones.
+    """
+    asked: Counter[str] = Counter()
+    ids = []
+    for turn in turns:
+        asked[turn.subtask] += 1
+        n = asked[turn.subtask]
+        ids.append(f"{page}:{turn.subtask}" + (f".{n}" if n > 1 else ""))
+    return ids

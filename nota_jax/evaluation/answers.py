@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nota_jax import jsontext
-from nota_jax.data.records import Page, Turn
+from nota_jax.data.records import Page, Turn, question_ids
 from nota_jax.data.store.reader import PageReader, split_sizes
 from nota_jax.errors import UserError, cut
 
@@ -87,10 +87,10 @@ def collect(
     wanted = tuple(splits) or tuple(settings.get("splits", ()))
     wanted = wanted or tuple(name for name in split_sizes(folder) if not name.endswith("_train"))
     asked = {
-        question_id(page.id, turn.subtask): _Asked(split, page, turn)
+        id: _Asked(split, page, turn)
         for split in wanted
         for page in PageReader(folder, [split])
-        for turn in page.turns
+        for id, turn in zip(question_ids(page.id, page.turns), page.turns, strict=True)
     }
     index = _index(asked)
     answers, unknown, taken = dict[str, Answer](), [], dict[str, int]()
@@ -124,10 +124,6 @@ class _Asked(NamedTuple):
     turn: Turn
 
 
-def question_id(page: str, subtask: str) -> str:
-    return f"{page}:{subtask}"
-
-
 def _answer(id: str, asked: _Asked, line: Mapping[str, Any]) -> Answer:
     _, page, turn = asked
     return Answer(
@@ -145,13 +141,18 @@ def _answer(id: str, asked: _Asked, line: Mapping[str, Any]) -> Answer:
 
 
 def _index(asked: Mapping[str, _Asked]) -> dict[tuple[str, str], str]:
-    """(page, question or subtask) → id; a page is called as in the dataset or as a file can be."""
-    index = {}
+    """(page, question or subtask) → id; a page is called as in the dataset or as a file can be.
+
+    What two questions about a page have in common says of neither that it is meant.
+    """
+    index: dict[tuple[str, str], str] = {}
+    shared = set()
     for id, (_, page, turn) in asked.items():
-        for name in (page.id, picture_name(page.id)):
-            index[name, _folded(turn.question)] = id
-            index[name, turn.subtask] = id
-    return index
+        for name in {page.id, picture_name(page.id)}:
+            for key in {(name, _folded(turn.question)), (name, turn.subtask)}:
+                if index.setdefault(key, id) != id:
+                    shared.add(key)
+    return {key: id for key, id in index.items() if key not in shared}
 
 
 def _find(

@@ -28,8 +28,8 @@ SOURCES = ("kind of tune",)
 
 
 def marks(answer: Answer) -> Marks:
-    """(sum, weight) of every figure; {} for what is no analysis."""
-    if answer.task != "analysis":
+    """(sum, weight) of every figure; {} for what is no analysis, or of a tune that nobody knows."""
+    if answer.task != "analysis" or not answer.about.get("abc"):
         return {}
     right, wrong, unchecked = judge(answer)
     said, wanted = answer.said or "", {name for name, _ in _claims(answer.truth)[0]}

@@ -26,10 +26,11 @@ def of_answer(answer: Answer) -> dict[str, str]:
 def of_page(about: Mapping[str, Any]) -> dict[str, str]:
     """The page's group in every dimension, as far as the dataset tells it."""
     font = str(about.get("music_font", ""))
+    clean = "clean" if about.get("abc") else ""  # of pictures from elsewhere nobody knows
     found = {
         "region": str(about.get("region", "")),
         "corpus": str(about.get("corpus", "")),
-        "degradation": _CONDITIONS.get(str(about.get("split", "")), "clean"),
+        "degradation": _CONDITIONS.get(str(about.get("split", "")), clean),
         "music font": font + " (never trained on)" * (font == TEST_MUSIC_FONT),
         "staff spacing": _spacing(float(about.get("staff_spacing", 0))),
         "notes": _notes(str(about.get("abc", ""))),

@@ -15,8 +15,8 @@ from typing import Any
 
 from nota_jax import jsontext
 from nota_jax.data.feed.evaluation import EvalPage
-from nota_jax.data.records import Page
-from nota_jax.evaluation.answers import ANSWERS, question_id
+from nota_jax.data.records import Page, question_ids
+from nota_jax.evaluation.answers import ANSWERS
 from nota_jax.files import write_atomic
 
 # What every line has; one that lacks any is asked anew.
@@ -113,10 +113,11 @@ def questions(pages: Sequence[Page | EvalPage]) -> list[dict[str, Any]]:
     for page in pages:
         printed = {turn.subtask: turn.answer for turn in page.turns}
         other = {"title": printed.get("composer", ""), "composer": printed.get("title", "")}
-        for turn in page.turns:
+        ids = question_ids(page.id, page.turns)
+        for id, turn in zip(ids, page.turns, strict=True):
             records.append(
                 {
-                    "id": question_id(page.id, turn.subtask),
+                    "id": id,
                     "region": page.metadata["region"],
                     "subtask": turn.subtask,
                     "question": turn.question,

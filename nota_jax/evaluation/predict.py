@@ -31,9 +31,10 @@ from transformers import PreTrainedTokenizerFast
 from nota_jax.checkpoint import fingerprints
 from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.evaluation import EvalPage, eval_questions
+from nota_jax.data.records import question_ids
 from nota_jax.data.store.reader import PageReader
 from nota_jax.evaluation import kept
-from nota_jax.evaluation.answers import ANSWERS, question_id
+from nota_jax.evaluation.answers import ANSWERS
 from nota_jax.evaluation.metrics import FIELDS, TRANSCRIPTIONS, Prediction
 from nota_jax.evaluation.rules import abc_rules
 from nota_jax.models import decode, grammar
@@ -207,10 +208,11 @@ def _answer(
         lengths = np.zeros((rows, places), np.int32)
         seeds = np.zeros((rows, places), np.uint32)
         for i, (page, numbers) in enumerate(zip(pages, asked, strict=True)):
+            ids = question_ids(page.id, page.turns)
             for place, n in enumerate(numbers):
                 lengths[i, place] = len(page.prompts[n])
                 turns[i, place, : lengths[i, place]] = page.prompts[n]
-                seeds[i, place] = _seed(settings.seed, question_id(page.id, page.turns[n].subtask))
+                seeds[i, place] = _seed(settings.seed, ids[n])
         limit = min(SHORT_ANSWER, settings.max_new_tokens) if short else settings.max_new_tokens
         found = decode.generate(
             model,

@@ -130,13 +130,17 @@ def summarise(scored: Scored, packages: Mapping[str, str] | None = None) -> dict
         for dimension, group in groups.of_answer(answer).items():
             dimensions.setdefault(dimension, {}).setdefault(group, []).append(i)
     analyses = any(answer.task == "analysis" for answer in scored.answers)
+    remarks = [similarity.missing()] if analyses and similarity.missing() else []
+    unscored = sum(not found for found in scored.marks)
+    if unscored:
+        remarks.append(f"{unscored} answers are to questions of no kind that has a score")
     return {
         **_figures(scored),
         "packages": {
             **(similarity.about() if analyses and not similarity.missing() else {}),
             **(packages or {}),
         },
-        "remarks": [similarity.missing()] if analyses and similarity.missing() else [],
+        "remarks": remarks,
         "groups": {
             dimension: {group: _figures(_part(scored, found[group])) for group in sorted(found)}
             for dimension, found in dimensions.items()

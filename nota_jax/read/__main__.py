@@ -58,7 +58,7 @@ def run(
     paths: Sequence[str], out: Path | None, checkpoint: Path | None, cut: str, views: int
 ) -> int:
     """Reads all pages of all files; 2 if any could not be read, when the others are done."""
-    from nota_jax.read import pictures
+    from nota_jax.data.feed import pictures
 
     problems, found = 0, []
     for path in paths:  # all of them first: a wrong name is answered at once

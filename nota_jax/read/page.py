@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from nota_jax.read import pictures
+from nota_jax.data.feed import pictures
 from nota_jax.read.reader import UNSURE, Reading, as_dict
 
 ASSETS = Path(__file__).parent / "assets"

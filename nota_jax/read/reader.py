@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from nota_jax.data.feed import pictures
 from nota_jax.errors import UserError
 from nota_jax.notation import abc
 from nota_jax.notation.abc.spans import bar_spans
-from nota_jax.read import asking, joining, pictures, staves, views
+from nota_jax.read import asking, joining, staves, views
 from nota_jax.read.asking import Answer, Asked
 from nota_jax.read.views import View
 

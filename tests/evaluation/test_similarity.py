@@ -57,7 +57,9 @@ def test_without_the_extra_a_sentence_and_the_other_figures(monkeypatch):
         assert similarity.missing() == (
             "LSA, ROUGE and METEOR are left out, for want of nltk: pip install 'nota_jax[scores]'"
         )
-        asked = Answer("p:form", "p", "form", "It has 3 bars.", "It has 3 bars.", task="analysis")
+        about = {"abc": "X:1\nM:2/4\nL:1/8\nK:C\nC4|C4|C4|]\n"}
+        said = "It has 3 bars."
+        asked = Answer("p:form", "p", "form", said, said, task="analysis", about=about)
         found = summary.summarise(summary.score([asked], {"form": "None."}, ["It has 3 bars."]))
     finally:
         similarity.missing.cache_clear()

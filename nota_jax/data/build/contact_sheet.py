@@ -64,10 +64,9 @@ def _cell(page: Page, turn: int) -> Image.Image:
     draw = ImageDraw.Draw(cell)
     draw.line([(0, _CELL), (_CELL, _CELL)], fill="#c8c8c8")
     asked, said = page.turns[turn % len(page.turns)], page.metadata
-    about = (
-        f"{page.task}, {said['split']}, {said['region']}: {said['music_font']} and "
-        f"{said['text_font']}, {said['staff_spacing']:.1f} px, {said['source_id']}"
-    )
+    drawn = f"{said['music_font']} and {said['text_font']}, {said['staff_spacing']:.1f} px"
+    known = (page.task, said["split"], said["region"], drawn * bool(said["music_font"]))
+    about = ", ".join(map(str, filter(None, (*known, said["source_id"]))))
     plain, bold, _ = text_font("DejaVu Sans").files
     is_abc = asked.subtask in ("abc", "alignment")
     mono = str(Path(plain).with_name("DejaVuSansMono.ttf"))

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 from nota_jax import tables
 from nota_jax.data.build.questions import ANALYSIS_SUBTASKS, EXTRACTION_SUBTASKS
+from nota_jax.data.records import OTHER
 from nota_jax.data.store.layout import PARTS, part_of_split
 
 EXAMPLES_PER_REASON = 3
-SUBTASKS = ("alignment", *EXTRACTION_SUBTASKS, *ANALYSIS_SUBTASKS)
+SUBTASKS = ("alignment", *EXTRACTION_SUBTASKS, *ANALYSIS_SUBTASKS, OTHER)
 
 
 @dataclass
@@ -85,7 +86,6 @@ def report(
     split: how tunes were split, as from `splits.summary`.
     """
     counts = tally.counts
-    pages = _nested(counts, "page", (0,))
     return {
         "arguments": dict(arguments),
         "tools": dict(tools),
@@ -100,17 +100,26 @@ def report(
             "drawn_by_corpus": _nested(counts, "drawn", (1,)),
         },
         "split": dict(split),
+        **pages_and_questions(tally, bytes_per_split),
+        "composer_source": _nested(counts, "composer", (0,)),
+        "staff_spacing_px": _nested(counts, "staff_spacing", (0,)),
+        "licences": _nested(counts, "licence", (0,)),
+        "drops": _reasons(tally, "drop"),
+        "problems_kept": _reasons(tally, "problem"),
+    }
+
+
+def pages_and_questions(tally: Tally, bytes_per_split: Mapping[str, int]) -> dict:
+    """What came out, of a build of any kind."""
+    counts = tally.counts
+    pages = _nested(counts, "page", (0,))
+    return {
         "pages": pages,
         "pages_by_region": _nested(counts, "page", (1, 0)),
         "bytes": dict(bytes_per_split),
         "bytes_per_page": {split: round(bytes_per_split[split] / n) for split, n in pages.items()},
         "questions": _nested(counts, "question", (0, 1)),
         "questions_by_region": _nested(counts, "question", (2, 1)),
-        "composer_source": _nested(counts, "composer", (0,)),
-        "staff_spacing_px": _nested(counts, "staff_spacing", (0,)),
-        "licences": _nested(counts, "licence", (0,)),
-        "drops": _reasons(tally, "drop"),
-        "problems_kept": _reasons(tally, "problem"),
     }
 
 
@@ -132,9 +141,9 @@ def markdown(report: Mapping) -> str:
             f"Composer lines: {_inline(report['composer_source'])}.",
             f"Staff spacing in pixels, down to halves: {_inline(report['staff_spacing_px'])}.",
         ],
-        "## Dropped": [_bullets(report["drops"]) or "Nothing."],
+        "## Dropped": [bullets(report["drops"]) or "Nothing."],
         "## Problems of the sources, drawn as they are": [
-            _bullets(report["problems_kept"]) or "None."
+            bullets(report["problems_kept"]) or "None."
         ],
         "## Licences of the sources, as far as they are stated": [
             "\n".join(f"- {n} pages: {licence}" for licence, n in report["licences"].items())
@@ -210,7 +219,7 @@ def _table(corner: str, columns: list[str], rows: Mapping[str, Mapping[str, int]
     return tables.markdown([corner, *columns], cells)
 
 
-def _bullets(reasons: Iterable[Mapping]) -> str:
+def bullets(reasons: Iterable[Mapping]) -> str:
     lines = []
     for reason in reasons:
         lines.append(f"- **{reason['count']}** {reason['reason']}")

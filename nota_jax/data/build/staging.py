@@ -49,7 +49,8 @@ def finished(out: Path, arguments: Mapping[str, object]) -> dict | None:
     report = _read_json(out / REPORT)
     if report is None or not isinstance(report.get("arguments"), dict):
         raise UserError(f"{out} exists and is no dataset of ours: choose another --out")
-    _refuse_differences(out, _BEFORE | report["arguments"], arguments, "holds a dataset built with")
+    before = {name: value for name, value in _BEFORE.items() if name in arguments}
+    _refuse_differences(out, before | report["arguments"], arguments, "holds a dataset built with")
     if missing := missing_shards(out):
         raise UserError(f"{missing[0]} is missing: delete {out} and start the same command again")
     shutil.rmtree(partial_folder(out), ignore_errors=True)  # a kill between renaming and clearing

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 
 from nota_jax.data import degrade
 from nota_jax.data.feed import images, labels, lengths, packing, rows, tokenizer
-from nota_jax.data.records import Page
+from nota_jax.data.records import Page, question_ids
 from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
 from nota_jax.notation.engraving import boxes
@@ -194,12 +194,14 @@ class Pipeline:
                 self._label(of_row, row, page, symbols, self._rng(3, step, number))
             self._corrupt(of_row, self._rng(2, step, number))
             numbers = self.plan.turn_numbers[turns.start : turns.stop]
-            ids.append([f"{page.id}:{page.turns[number].subtask}" for number in numbers])
+            named = question_ids(page.id, page.turns)
+            ids.append([named[number] for number in numbers])
         return {**arrays, "ids": ids, "rows": len(batch[1])}
 
     def _symbols(self, page: Page, shift: np.ndarray) -> np.ndarray:
-        """What the picture shows, if anyone asks, where it moved by `shift`, down and right."""
-        if not self.config.extras:
+        """What the picture shows, if anyone asks, where it moved by `shift`, down and right; of a
+        picture from elsewhere nobody knows."""
+        if not (self.config.extras and page.symbols):
             return np.zeros(0, boxes.SYMBOL)
         scale, x, y = images.placement(page.png, self.config.image_size, self.config.image_mode)
         return boxes.moved(boxes.unpack(page.symbols), scale, x + shift[1], y + shift[0])
@@ -222,6 +224,8 @@ class Pipeline:
         rng: np.random.Generator,
     ) -> None:
         """Fills the extras of a row, whose picture shows `symbols`."""
+        if not len(symbols):  # nothing is known, which is not to say that nothing is there
+            return
         size, patch = self.config.image_size, self.config.patch
         first, _, last = str(page.metadata["highlight"]).partition("-")
         highlight = (int(first), int(last)) if last else None

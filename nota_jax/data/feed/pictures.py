@@ -43,17 +43,25 @@ def read(path: str | Path) -> list[Picture]:
         raise UserError(f"there is no file {path}") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
+    return pages(data, path)
+
+
+def pages(data: bytes, path: Path) -> list[Picture]:
+    """The pages in the content of the file `path`; raises as `read` does."""
     if not data:
         raise UserError(f"{path} is empty")
-    is_pdf = b"%PDF-" in data[:1024]
-    found = list(_pdf(data, path) if is_pdf else _raster(data, path))
+    found = list(_pdf(data, path) if is_pdf(data) else _raster(data, path))
     names = [path.stem] if len(found) == 1 else [f"{path.stem}-{n + 1}" for n in range(len(found))]
-    pages = []
+    upright = []
     for number, (name, image) in enumerate(zip(names, found, strict=True), 1):
         where = f"page {number} of {path}" if len(found) > 1 else str(path)
         check_size(image.size, where)
-        pages.append(Picture(name, paper(image, where)))
-    return pages
+        upright.append(Picture(name, paper(image, where)))
+    return upright
+
+
+def is_pdf(data: bytes) -> bool:
+    return b"%PDF-" in data[:1024]
 
 
 def check_size(size: tuple[int, int], where: str) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nota_jax.data.feed import pictures
 from nota_jax.errors import UserError
-from nota_jax.read import pictures
 
 
 def drawing() -> Image.Image:

@@ -1,0 +1,245 @@
+"""Somebody else's records → dataset on disk, in the store that our own pages have.
+
+    records → index on disk (index.py) → look at every picture → parts → chunks → shards
+
+An interrupted build continues when the same command is given again, as a build of tunes does.
+Bad records are skipped and listed; where they are too many, it stops with the list, and goes on
+from there when more are allowed.  Memory does not grow with the dataset.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from nota_jax.data.build import staging
+from nota_jax.data.build.contact_sheet import contact_sheet
+from nota_jax.data.build.foreign import index as indices
+from nota_jax.data.build.foreign import pictures, summary
+from nota_jax.data.build.foreign.index import Asked
+from nota_jax.data.build.foreign.records import Bad
+from nota_jax.data.build.foreign.sources import Source
+from nota_jax.data.build.report import Tally
+from nota_jax.data.records import TASKS, Page
+from nota_jax.data.store import layout, writer
+from nota_jax.errors import UserError
+from nota_jax.files import write_atomic
+
+CHUNK_PICTURES = 64
+SHARD_BYTES = 64 * 2**20
+BAD_RECORDS = "bad_records.jsonl"
+MAX_BAD = 1.0  # per cent
+
+_DESCRIPTION = (
+    "Pictures with questions and answers from files of records, put into the store of nota_jax; "
+    "see build_report.md for the files, and for what was skipped."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """together, repeated_ids: see `index.read_all`.  max_bad: per cent of the records."""
+
+    together: str = ""
+    repeated_ids: bool = False
+    max_bad: float = MAX_BAD
+
+
+def build(
+    out: Path,
+    sources: Sequence[Source],
+    images: Path,
+    options: Options | None = None,
+    workers: int | None = None,
+) -> dict:
+    """Builds a dataset of records in the folder `out`; one that is there already is left alone.
+
+    workers: threads that read pictures, None for one a CPU.  Returns the report.
+
+    Raises:
+      UserError: as `dataset.build`, and where too many records are bad.
+    """
+    out, options = Path(out).resolve(), options or Options()
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    if workers < 1:
+        raise UserError(f"workers is {workers}: at least 1 is needed")
+    if not 0 <= options.max_bad <= 100:
+        raise UserError(f"max_bad is {options.max_bad}: 0 to 100 per cent are possible")
+    arguments = _arguments(sources, options)
+    report = staging.finished(out, arguments)
+    if report is not None:
+        return report
+    with staging.opened(out, arguments | _tools()) as work:
+        path = work / "index.sqlite"
+        if not path.is_file():
+            indices.read_all(path, sources, options.together, options.repeated_ids)
+        with closing(indices.opened(path)) as index:
+            indices.look_at_pictures(index, partial(pictures.look, images), workers)
+            indices.choose_parts(index)
+            enough = partial(_require_few_bad, index, work, options.max_bad)
+            enough()
+            chunks = _fill_chunks(index, work, images, workers, enough)
+            report = _assemble(index, chunks, work / "dataset", arguments)
+        staging.publish(work, out)
+    return report
+
+
+def _arguments(sources: Sequence[Source], options: Options) -> dict[str, Any]:
+    """What the dataset depends on, but for the pictures."""
+    readings = [[source.path.name, dataclasses.asdict(source.reading)] for source in sources]
+    digests = hashlib.sha256()
+    for source in sources:
+        with source.path.open("rb") as file:
+            digests.update(hashlib.file_digest(file, "sha256").digest())
+    return {
+        "from": [source.path.name for source in sources],
+        "records_sha256": digests.hexdigest()[:16],
+        "read_as": json.loads(json.dumps(readings)),
+        "together": options.together,
+        "repeated_ids": options.repeated_ids,
+    }
+
+
+def _tools() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("pillow", "array_record")}
+
+
+def _require_few_bad(index: sqlite3.Connection, work: Path, most: float) -> None:
+    """Raises `UserError`, with the list written, where too many records are bad."""
+    total, bad = indices.counts(index)
+    if bad * 100 <= most * total:
+        return
+    first = "; ".join(f"{place}: {reason}" for place, reason in islice(_bad(index), 3))
+    path = work / BAD_RECORDS
+    _write_bad(index, path)
+    raise UserError(
+        f"{bad} of {total} records are bad ({100 * bad / total:.1f} %, --max-bad is {most:g} %): "
+        f"{first}{' …' if bad > 3 else ''}. All stand in {path}. Mend them, or allow more by "
+        "--max-bad: the same command then goes on from here"
+    )
+
+
+_bad = indices.bad_records
+
+
+def _write_bad(index: sqlite3.Connection, path: Path) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for place, reason in _bad(index):
+            line = {"place": place, "reason": reason}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _fill_chunks(
+    index: sqlite3.Connection,
+    work: Path,
+    images: Path,
+    workers: int,
+    enough: Callable[[], None],
+) -> list[Path]:
+    """Reads the pictures of the chunks that are not on disk yet; returns all chunks' paths."""
+    n_chunks = indices.n_chunks(index, CHUNK_PICTURES)
+    paths = [staging.chunk_path(work, number) for number in range(n_chunks)]
+    bar = tqdm(total=n_chunks * CHUNK_PICTURES, desc="build", unit="picture", mininterval=1)
+    with bar, ThreadPoolExecutor(workers) as pool:
+        for number, path in enumerate(paths):
+            if staging.read_chunk(path) is None:
+                asked = indices.chunk(index, number, CHUNK_PICTURES)
+                stored = pool.map(partial(_stored, images), asked)
+                tally, records = Tally(), list[tuple[str, bytes]]()
+                for one, png in zip(asked, stored, strict=True):
+                    if isinstance(png, Bad):
+                        indices.skip(index, one.records, str(png))
+                    else:
+                        records += _records(one, png, tally)
+                index.commit()
+                enough()
+                staging.write_chunk(path, records, tally.to_json())
+            bar.update(CHUNK_PICTURES)
+    return paths
+
+
+def _stored(images: Path, asked: Asked) -> bytes | Bad:
+    try:
+        return pictures.as_png(images, asked.name)
+    except Bad as error:
+        return error
+
+
+def _records(asked: Asked, png: bytes, tally: Tally) -> Iterator[tuple[str, bytes]]:
+    """(split, record) of the pages of a picture: one for each task that it is asked about."""
+    metadata: dict[str, object] = {
+        "region": asked.region,
+        "corpus": asked.corpus,
+        "split": asked.part,
+        "source_id": asked.name,
+    }
+    for task in TASKS:
+        turns = tuple(turn for turn in asked.turns if turn.task == task)
+        if not turns:
+            continue
+        split = f"{task}_{asked.part}"
+        tally.count("page", split, asked.region)
+        for turn in turns:
+            tally.count("question", split, turn.subtask, asked.region)
+        page = Page(f"{asked.corpus}/{asked.name}/{task}", task, png, turns, metadata)
+        yield split, layout.encode(page)
+
+
+def _assemble(
+    index: sqlite3.Connection, paths: Sequence[Path], dataset: Path, arguments: dict[str, Any]
+) -> dict:
+    """Turns the chunks into the finished dataset; returns its report."""
+    shutil.rmtree(dataset, ignore_errors=True)
+    dataset.mkdir()
+    tally, n_records, n_bytes = Tally(), Counter[str](), Counter[str]()
+    for path in paths:
+        chunk = _chunk(path)
+        tally.add(chunk.tally)
+        for split, _, length in chunk.places:
+            n_records[split] += 1
+            n_bytes[split] += length
+    if not n_records:
+        raise UserError("no record is left, so there is no dataset to write")
+    written = {}
+    for split in filter(n_records.__contains__, layout.SPLITS):
+        n_shards = -(-n_bytes[split] // SHARD_BYTES)
+        bounds = [n_records[split] * i // n_shards for i in range(n_shards + 1)]
+        records = _of_split(paths, split)
+        lengths = [last - first for first, last in zip(bounds, bounds[1:], strict=False)]
+        for i, length in enumerate(lengths):
+            path = layout.shard_path(dataset, split, i, n_shards)
+            writer.write_shard(path, islice(records, length))
+        written[split] = lengths, n_bytes[split]
+    writer.write_metadata(dataset, written, _DESCRIPTION)
+    report = summary.report(index, tally, arguments, _tools(), n_bytes)
+    write_atomic(dataset / staging.REPORT, json.dumps(report, indent=1, ensure_ascii=False))
+    write_atomic(dataset / "build_report.md", summary.markdown(report))
+    _write_bad(index, dataset / BAD_RECORDS)
+    write_atomic(dataset / "contact_sheet.png", contact_sheet(dataset))
+    return report
+
+
+def _of_split(paths: Iterable[Path], split: str) -> Iterator[bytes]:
+    for path in paths:
+        yield from staging.read_records([_chunk(path)], split)
+
+
+def _chunk(path: Path) -> staging.Chunk:
+    chunk = staging.read_chunk(path)
+    assert chunk is not None, "it was written a moment ago"
+    return chunk
