@@ -198,11 +198,11 @@ def test_settings_of_the_build_reach_it(folder):
 def test_somebody_elses_conversations_are_trained_on_and_have_no_score(tmp_path):
     """From LLaVA's JSON, with a phase's own tasks, of which such a dataset has one."""
     images = tmp_path / "images"
-    for name in ("train", "test"):
+    for name, numbers in (("train", range(8)), ("test", range(8, 16))):
         conversations = [
-            llava(f"{name}{n}", picture(images, f"{name}{n}.png", n), ("What is it?", f"Tune {n}."),
+            llava(str(n), picture(images, f"{n}.png", n), ("What is it?", f"Tune {n}."),
                   ("And what else?", "Nothing."))
-            for n in range(8)
+            for n in numbers
         ]  # fmt: skip
         write_array(tmp_path / f"{name}.json", conversations)
     named = [f"llava:{tmp_path / name}.json" for name in ("train", "test")]
