@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from transformers import PreTrainedTokenizerFast
 
 from nota_jax import history
-from nota_jax.data.build import corpora, dataset
+from nota_jax.data.build import corpora, dataset, found_in
 from nota_jax.data.build.pages import Settings
 from nota_jax.data.feed import tokenizer
 from nota_jax.data.store import reader
@@ -81,8 +81,7 @@ def check_folders(config: ConfigDict) -> None:
         if names := sorted(os.listdir(data_dir)):
             raise UserError(
                 f"config.data.dir is {data_dir}, which holds {_shown(names)} and no "
-                "dataset_info.json: give a folder that `python -m nota_jax.data.build --out` "
-                "made, or a new one (docs/datasets.md says how other data become one)"
+                f"dataset_info.json: {found_in.advice(data_dir)}"
             )
 
 

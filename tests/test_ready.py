@@ -182,3 +182,21 @@ def test_weights_are_not_started_from_with_another_tokenizer(two, tmp_path):
     ready.require_same_tokenizer(tok, tmp_path, "previous")  # none there
     with pytest.raises(UserError, match="config.previous is .*/two, whose tokenizer .* is another"):
         ready.require_same_tokenizer(tok, two / "two", "previous")
+
+
+@pytest.mark.parametrize(
+    "name, content, said",
+    [
+        ("train.json", '[{"id": "a", "image": "a.png", "conversations": []}]', "--from llava:"),
+        ("train.jsonl", '{"image_path": "a.png", "q": "?"}', "--from records:"),
+        ("a/tune.musicxml", "<score-partwise/>", "--from music:"),
+        ("letters.txt", "dear", "docs/datasets.md"),
+    ],
+)
+def test_a_folder_of_other_data_is_answered_with_the_command_that_reads_it(
+    config, tmp_path, name, content, said
+):
+    (tmp_path / "data" / name).parent.mkdir(parents=True)
+    (tmp_path / "data" / name).write_text(content)
+    text = refusal(config)
+    assert said in text and "holds" in text and str(tmp_path / "data") in text

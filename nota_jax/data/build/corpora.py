@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nota_jax.data.build import found_in
 from nota_jax.errors import UserError
 from nota_jax.notation.abc import decode, split_tunebook
 
@@ -180,7 +181,9 @@ def _read_corpus(name: str) -> Iterator[SourceTune]:
             found = True
             yield _source_tune(corpus, file, index, line, tune)
     if not found:
-        raise UserError(f"corpus {name}: no tunes (`X:` …) in the .abc files there")
+        raise UserError(
+            f"corpus {name}: no tunes (`X:` …) in the .abc files there; {found_in.advice(root)}"
+        )
 
 
 def _source_tune(corpus: Corpus, file: str, index: int, line: int, text: str) -> SourceTune:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nota_jax import jsontext
+from nota_jax.data.build import found_in
 from nota_jax.data.build.report import Tally
 from nota_jax.data.store.layout import SPLITS
 from nota_jax.data.store.reader import missing_shards
@@ -48,7 +49,9 @@ def finished(out: Path, arguments: Mapping[str, object]) -> dict | None:
         return None
     report = _read_json(out / REPORT)
     if report is None or not isinstance(report.get("arguments"), dict):
-        raise UserError(f"{out} exists and is no dataset of ours: choose another --out")
+        raise UserError(
+            f"{out} exists and is no dataset of ours: choose another --out; {found_in.advice(out)}"
+        )
     before = {name: value for name, value in _BEFORE.items() if name in arguments}
     _refuse_differences(out, before | report["arguments"], arguments, "holds a dataset built with")
     if missing := missing_shards(out):
