@@ -208,10 +208,24 @@ def _lines(
     return settings, answers
 
 
+def _at(record: Any, name: str) -> Any:
+    """What a record has under a name, or on a way into it as "doc.id" or "answers.0"; None else."""
+    if isinstance(record, dict) and name in record:
+        return record[name]
+    first, _, rest = name.partition(".")
+    if not rest:
+        return record[int(first)] if isinstance(record, list) and _is_place(first, record) else None
+    return _at(_at(record, first), rest)
+
+
+def _is_place(text: str, of: Sequence[Any]) -> bool:
+    return text.isascii() and text.isdigit() and int(text) < len(of)
+
+
 def _line(record: Mapping[str, Any], names: Mapping[str, str], where: str) -> dict[str, Any]:
-    line = {key: record.get(names.get(key, key)) for key in KEYS}
+    line = {key: _at(record, names.get(key, key)) for key in KEYS}
     name = names.get("prediction", "prediction")
-    if name not in record:
+    if line["prediction"] is None and name not in record:
         raise UserError(
             f"{where} has no {name!r}: it has {', '.join(record)}; --map prediction=NAME says "
             "which of them is the answer"

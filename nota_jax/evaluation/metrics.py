@@ -7,6 +7,7 @@ from dataclasses import dataclass
 # The header fields, by the letter that ABC gives them.
 FIELDS = {"title": "T", "key": "K", "meter": "M", "unit_note_length": "L", "composer": "C"}
 TRANSCRIPTIONS = ("abc", "alignment")
+SHORT_ANSWER = 96  # tokens: what a header field is cut at
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from nota_jax.data.records import question_ids
 from nota_jax.data.store.reader import PageReader
 from nota_jax.evaluation import kept
 from nota_jax.evaluation.answers import ANSWERS
-from nota_jax.evaluation.metrics import FIELDS, TRANSCRIPTIONS, Prediction
+from nota_jax.evaluation.metrics import FIELDS, SHORT_ANSWER, TRANSCRIPTIONS, Prediction
 from nota_jax.evaluation.rules import abc_rules
 from nota_jax.models import decode, grammar
 from nota_jax.models.notagpt import NotaGPT
@@ -43,8 +43,6 @@ from nota_jax.notation.abc.grammar import closed
 from nota_jax.parallel import processes
 from nota_jax.parallel.mesh import batch_ways, place_whole
 from nota_jax.pixels import normalize
-
-SHORT_ANSWER = 96  # tokens: what a header field is cut at
 
 
 @dataclass(frozen=True)
