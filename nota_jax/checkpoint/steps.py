@@ -48,6 +48,9 @@ from nota_jax.checkpoint.fingerprints import (
 from nota_jax.errors import TryAgain, UserError
 from nota_jax.params import AIDS, Tree, flatten, join_trees, unflatten, without_aids
 
+# Checkpoints that are let go are moved in here first: removed in place, a process that is killed
+# meanwhile would leave half of one under its number.  To Orbax the name is that of a broken write.
+LEAVING = "leaving.orbax-checkpoint-tmp"
 T = TypeVar("T")
 Say = Callable[[str], None]
 
@@ -84,8 +87,10 @@ class Checkpoints:
             best_fn=lambda metrics: metrics[best],
             best_mode="min",
             create=True,
+            todelete_subdir=LEAVING,
         )
         # Whose words are broken is set aside first: Orbax reads those of all when it opens them.
+        self._clear_away()
         if jax.process_index() == 0:
             for step in numbers(run_dir):
                 try:
@@ -171,6 +176,12 @@ class Checkpoints:
         with self._explained():
             self.manager.wait_until_finished()
             self.manager.check_for_errors()
+        self._clear_away()
+
+    def _clear_away(self) -> None:
+        """Removes the checkpoints that are let go."""
+        if jax.process_index() == 0:
+            shutil.rmtree(self.directory / LEAVING, ignore_errors=True)
 
     def restore(
         self, params: Tree, optimizer: Any, base: Fingerprint, step: int | None = None

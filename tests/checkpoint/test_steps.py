@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
+from orbax.checkpoint._src.path import deleter
 
+from nota_jax.checkpoint import steps
 from nota_jax.checkpoint.base import load_base, save_base
 from nota_jax.checkpoint.fingerprints import fingerprint
 from nota_jax.checkpoint.steps import Checkpoints, load_params
@@ -118,6 +120,25 @@ def test_the_newest_and_the_best_checkpoints_stay(tmp_path):
         kept = sorted(int(p.name) for p in checkpoints.directory.iterdir())
         assert kept == [2, 4, 5]
         assert (checkpoints.best_step(), checkpoints.latest_step()) == (2, 5)
+
+
+def test_a_kill_while_a_checkpoint_is_let_go_leaves_no_half_of_it(tmp_path, monkeypatch):
+    run = Run(tmp_path, small_params(), EVERYTHING)
+    with monkeypatch.context() as patch:  # killed as it, or Orbax, begins to remove
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)
+        patch.setattr(deleter._ParallelDirectoryDeleter, "delete", lambda *_: None)
+        with Checkpoints(tmp_path, keep_last=1, keep_best=0) as checkpoints:
+            for _ in range(2):
+                run.step()
+                run.save(checkpoints)
+                checkpoints.wait()
+    folder = tmp_path / "checkpoints"
+    assert {path.name for path in folder.iterdir()} == {"2", steps.LEAVING}
+    shutil.rmtree(folder / steps.LEAVING / "1" / "about")
+    said = []
+    with Checkpoints(tmp_path, keep_last=1, keep_best=0, say=said.append) as checkpoints:
+        assert checkpoints.latest_step() == 2
+    assert not said and [path.name for path in folder.iterdir()] == ["2"]
 
 
 def test_phases_chain_though_each_trains_another_part(tmp_path):

@@ -126,6 +126,20 @@ def test_parts_in_another_order_or_form_are_the_same_prompt(export, content):
     assert theirs.apply_chat_template(messages, return_dict=False) == ours(tok, 1)
 
 
+@pytest.mark.parametrize("mark", ["<__media__>", "<__media_OeFtK0__>"])
+def test_the_marks_that_llama_cpp_puts_for_pictures_are_pictures(export, mark):
+    theirs = AutoTokenizer.from_pretrained(export[2])
+
+    def prompt(content):
+        return theirs.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
+
+    for words in (QUESTION, "a __> b", "a <__media"):
+        want = prompt([{"type": "image"}, text(words)]).replace("<image>", mark)
+        assert prompt(mark + words) == prompt(words + mark) == want
+    two = prompt([{"type": "image"}, {"type": "image"}, text("ab")]).replace("<image>", mark)
+    assert prompt(f"a{mark}b{mark}") == two
+
+
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_a_system_message_stands_behind_the_picture_and_leaves_the_prefix_alone(export, role):
     tok, _, folder = export

@@ -7,12 +7,13 @@ while it starts, reads its checkpoint, draws batches, trains, and in the middle 
 several processes one is killed; the others have to end by themselves, with a sentence, and all are
 started again.  Parameters, optimizer, order of the data, metrics and answers of the two have to be
 the same to the last bit, with no step missing and none twice.  Ends with 0, or with 1 and what
-differs.
+differs.  With `--folder` every kill is noted in DIR, and the same command goes on behind the last.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import random
@@ -30,15 +31,17 @@ from pathlib import Path
 from typing import Any
 
 import nota_jax
+from nota_jax.checkpoint.steps import numbers
 from nota_jax.training.metrics import SPEEDS
 from tests.data.make_dataset import write_dataset
 from tests.parallel.launched import free_port
 
 ROOT = Path(nota_jax.__file__).parents[1]
-STEPS_A_LIFE = 10  # more than there are between two kills: something is always left to kill
+STEPS_A_LIFE = 15  # more than there are between two kills: something is always left to kill
 # How long processes wait for each other, and the longest that one may outlive another.
 PATIENCE = {"NOTA_START_SECONDS": "45", "NOTA_SILENCE_SECONDS": "10"}
 MOST_SECONDS = 120
+MOMENTS = ("start", "restore", "first step", "step")
 DATASET = {"extraction_train": 40, "alignment_train": 4}
 
 
@@ -73,6 +76,11 @@ class Life:
         ]
         for reader in self.readers:
             reader.start()
+        atexit.register(self._abandon)
+
+    def _abandon(self) -> None:
+        for process in self.processes:
+            process.kill()
 
     def _read(self, output: Any) -> None:
         for line in output:
@@ -96,8 +104,6 @@ class Life:
         try:
             statuses = self.end(timeout=MOST_SECONDS)
         except subprocess.TimeoutExpired:
-            for process in self.processes:
-                process.kill()
             raise SystemExit(f"the others hang where {index} was killed:\n{self.text()}") from None
         if statuses.pop(index) != -signal.SIGKILL:
             raise SystemExit(f"a life ended by itself, before its kill:\n{self.text()}")
@@ -116,12 +122,12 @@ class Life:
 
 def moments(rng: random.Random) -> tuple[str, Callable[[list[str]], bool]]:
     """An event of a life to wait for, before the last moment of chance."""
-    kind = rng.choice(["start", "restore", "first step", "step", "step", "step"])
+    kind = rng.choice((*MOMENTS, "step", "step"))
     if kind == "start":
         return kind, lambda lines: True
     if kind == "restore":
         return kind, lambda lines: any("data: " in line for line in lines)
-    count = 1 if kind == "first step" else rng.randint(2, 4)
+    count = 1 if kind == "first step" else rng.randint(2, 8)
     return kind, lambda lines: sum("  loss " in line for line in lines) >= count
 
 
@@ -130,28 +136,42 @@ def undisturbed(life: Life, which: str) -> None:
         raise SystemExit(f"{which} failed:\n{life.text()}")
 
 
+def kill(life: Life, run: Path, rng: random.Random) -> dict[str, Any]:
+    """One kill at a moment of chance, and what it met."""
+    start = time.monotonic()
+    kind, event = moments(rng)
+    if life.wait_for(event):
+        # From the event on, what is hit is left to chance: about three steps and a save.
+        time.sleep(rng.random() * (1.5 if kind == "start" else 0.3))
+    which = rng.randrange(len(life.processes))
+    life.kill(which)
+    checkpoints = run / "checkpoints"
+    saving = bool(list(checkpoints.glob("[0-9]*orbax-checkpoint-tmp*")))
+    found = {"process": which, "moment": kind, "saving": saving, "lock": (run / "lock").exists()}
+    return found | {
+        "newest": max(numbers(run), default=0),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+
+
 def killed(
-    start: Callable[[], Life], run: Path, kills: int, rng: random.Random, say: Callable[[str], None]
+    start: Callable[[], Life], run: Path, kills: int, seed: int, say: Callable[[str], None]
 ) -> Counter[str]:
-    """The run under kills; how often each kind of moment was met."""
-    met: Counter[str] = Counter()
-    for number in range(kills):
-        life = start()
-        kind, event = moments(rng)
-        if life.wait_for(event):
-            # From the event on, what is hit is left to chance: about three steps and a save.
-            time.sleep(rng.random() * (1.5 if kind == "start" else 0.3))
-        which = rng.randrange(len(life.processes))
-        life.kill(which)
-        checkpoints = run / "checkpoints"
-        if list(checkpoints.glob("*orbax-checkpoint-tmp*")):
-            kind = "in the middle of a save"
-        met[kind] += 1
-        met["locks left behind"] += (run / "lock").exists()
-        whole = [int(p.name) for p in checkpoints.glob("*") if p.name.isdecimal()]
-        of = f" of process {which}" if len(life.processes) > 1 else ""
-        say(f"kill {number + 1} of {kills}{of}: {kind}; newest checkpoint {max(whole, default=0)}")
+    """The run under kills, from the one on that `kills.jsonl` lacks; how often each kind of moment
+    was met, and what lay there."""
+    journal = run.with_name("kills.jsonl")
+    done = journal.read_text().splitlines() if journal.exists() else []
+    for number in range(len(done), kills):
+        found = kill(start(), run, random.Random(f"{seed}/{number}"))
+        done.append(json.dumps({"kill": number + 1, **found}))
+        with journal.open("a") as file:
+            file.write(done[-1] + "\n")
+        say(f"of {kills}: {done[-1]}")
     undisturbed(start(), "the last life")
+    records = [json.loads(line) for line in done]
+    met = Counter(record["moment"] for record in records)
+    met["in the middle of a save"] = sum(record["saving"] for record in records)
+    met["locks left behind"] = sum(record["lock"] for record in records)
     return met
 
 
@@ -162,6 +182,7 @@ def differences(folder: Path, one: str, other: str, steps: int, processes: int =
         here, there = (json.loads((folder / f"{n}.final{index}").read_text()) for n in (one, other))
         found += [f"state{path} in process {index}" for path in here if here[path] != there[path]]
 
+    found += [f"set aside: {p.name}" for p in (folder / other / "checkpoints").glob("*.damaged*")]
     orders: list[dict[int, set[str]]] = []
     for name in (one, other):
         drawn: dict[int, set[str]] = {}
@@ -199,7 +220,7 @@ def metrics(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def last_about(run_dir: Path) -> dict[str, Any]:
-    last = max((p for p in (run_dir / "checkpoints").iterdir()), key=lambda p: int(p.name))
+    last = run_dir / "checkpoints" / str(numbers(run_dir)[0])
     return json.loads((last / "about" / "metadata").read_text())
 
 
@@ -207,14 +228,17 @@ def compare(
     folder: Path, kills: int, seed: int, processes: int = 1, say: Callable[[str], None] = print
 ) -> tuple[list[str], Counter[str]]:
     """(what tells a killed run from an undisturbed one, which moments were met)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "dataset").exists():
-        write_dataset(folder / "dataset", DATASET)
+    folder = folder / f"kills{kills}-seed{seed}-processes{processes}"
     steps = STEPS_A_LIFE * kills + 2
-    undisturbed(Life(folder, "undisturbed", steps, processes), "the undisturbed run")
-    say(f"undisturbed: {steps} steps")
+    if not (folder / "undisturbed.whole").exists():
+        shutil.rmtree(folder, ignore_errors=True)  # one that was broken off was disturbed
+        folder.mkdir(parents=True)
+        write_dataset(folder / "dataset", DATASET)
+        undisturbed(Life(folder, "undisturbed", steps, processes), "the undisturbed run")
+        (folder / "undisturbed.whole").touch()
+        say(f"undisturbed: {steps} steps")
     again = partial(Life, folder, "killed", steps, processes)
-    met = killed(again, folder / "killed", kills, random.Random(seed), say)
+    met = killed(again, folder / "killed", kills, seed, say)
     return differences(folder, "undisturbed", "killed", steps, processes), met
 
 
@@ -225,6 +249,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=1, help="of which one is killed each time")
     parser.add_argument("--folder", type=Path, help="where the runs go; a temporary one, removed")
     args = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no life outlives this one
     folder = args.folder or Path(tempfile.mkdtemp(prefix="kill_run"))
     try:
         say = partial(print, flush=True)

@@ -78,6 +78,8 @@ def jinja(name: str, lead: str = "") -> str:
     Pictures go in front of the text, as in training, in whatever order a message has them.
     Training had no system message; one goes in front of the question, behind the picture, so that
     the prefix stays training's.  What cannot be said in this form is refused, not left out.
+    llama.cpp's server hands over a message as one string in which <__media_…__> stands for a
+    picture.
 
     lead: what stands between BOS and the rest; see `chat_template`.
     """
@@ -87,7 +89,13 @@ def jinja(name: str, lead: str = "") -> str:
     return (
         "{{ bos_token }}" + lead + "{% set ns = namespace(system='') %}"
         "{% for message in messages %}{% set ns.images = '' %}{% set ns.text = '' %}"
-        "{% if message['content'] is string %}{% set ns.text = message['content'] %}{% else %}"
+        "{% if message['content'] is string %}"
+        "{% for piece in message['content'].split('<__media') %}{% set mark = piece.split('__>') %}"
+        "{% if loop.first %}{% set ns.text = piece %}"
+        "{% elif mark|length == 1 %}{% set ns.text = ns.text + '<__media' + piece %}"
+        "{% else %}{% set ns.text = ns.text + mark[1:]|join('__>') %}{% set ns.images = "
+        f"ns.images + '<__media' + mark[0] + {'__>' + t.before_question!r} %}}"
+        "{% endif %}{% endfor %}{% else %}"
         "{% for part in message['content'] %}"
         "{% if part['type'] == 'text' %}{% set ns.text = ns.text + part['text'] %}"
         "{% elif part['type'] in ['image', 'image_url'] %}"
