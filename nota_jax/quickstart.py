@@ -24,6 +24,7 @@ from nota_jax.files import write_json
 from nota_jax.units import percent
 
 PARTS = Path("checkpoints/tiny-parts")
+REPORT = "report.html"  # what `evaluation.show` calls it
 PHASES = {1: "alignment", 2: "extraction", 3: "analysis"}
 
 
@@ -147,6 +148,8 @@ def summary(results: list[dict[str, Any]]) -> str:
     for r in results:
         where = f"{r['run_dir']}/checkpoints, {r['run_dir']}/evaluation_test/predictions.jsonl"
         lines.append(f"phase {r['phase']}      {where}")
+    lines += ["", "to look at, in a browser: figures, charts, and pages beside what was read"]
+    lines += [f"             {r['run_dir']}/evaluation_test/{REPORT}" for r in results]
     return "\n".join(lines)
 
 

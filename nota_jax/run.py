@@ -29,7 +29,7 @@ from nota_jax.checkpoint import steps
 from nota_jax.data.feed import pipeline, tokenizer
 from nota_jax.data.feed.chat import image_token_id
 from nota_jax.errors import UserError
-from nota_jax.evaluation import answers, kept, predict, report, score
+from nota_jax.evaluation import answers, kept, predict, report, score, show
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel import processes
 from nota_jax.parallel.mesh import batch_ways, layout, make_mesh, param_shardings, row_share
@@ -340,7 +340,7 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
 def write_scores(out: Path, say: Say) -> dict[str, Any]:
     """Scores of the answers in the folder `out`, on paper and on the terminal, and in short."""
     found = answers.collect(out / predict.ANSWERS)
-    summary, _ = score.of_collection(found)
+    summary, scored = score.of_collection(found)
     scores = report.short(summary)
     report.write_summary(out, summary)
     report.write(out, scores, found.settings)
@@ -348,6 +348,10 @@ def write_scores(out: Path, say: Say) -> dict[str, Any]:
     for remark in summary["remarks"]:
         say(f"{remark}.")
     say(f"predictions and scores: {out}")
+    try:
+        show.write(out, str(out), summary, scored, say=say)
+    except UserError as error:  # the scores are there all the same
+        say(f"no report to look at: {error}")
     return scores
 
 

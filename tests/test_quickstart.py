@@ -1,6 +1,7 @@
 """The quickstart's summary: what was done and what it scored, from what the phases left."""
 
 from nota_jax import quickstart
+from nota_jax.evaluation.show import REPORT
 
 
 def result(phase, **scores):
@@ -30,3 +31,4 @@ def test_the_summary_names_every_phase_and_the_last_ones_fields():
     assert key.split() == ["key", "80.0", "%", "30.0", "%", "+50.0", "40"]
     assert "after phase 3" in text and "3.8 minutes for the three phases" in text
     assert "runs/tiny/phase2/evaluation_test/predictions.jsonl" in text
+    assert text.splitlines()[-1].strip() == f"runs/tiny/phase3/evaluation_test/{REPORT}"

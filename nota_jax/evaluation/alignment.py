@@ -40,14 +40,37 @@ class BarErrors:
 
 
 def compare_notes(truth: Sequence[Note], read: Sequence[Note]) -> NoteErrors:
-    """The errors in the cheapest alignment of the notes in their written order.
+    """The errors in the cheapest alignment of the notes in their written order."""
+    found = [0, 0, 0, 0]  # right, pitch, rhythm, both
+    missing = invented = 0
+    for i, j in aligned(truth, read):
+        if j is None:
+            missing += 1
+        elif i is None:
+            invented += 1
+        else:
+            found[difference(truth[i], read[j])] += 1
+    right, of_pitch, of_rhythm, both = found
+    return NoteErrors(right, of_pitch, of_rhythm, both, missing, invented)
+
+
+def difference(truth: Note, read: Note) -> int:
+    """0 where they are the same; 1 for another pitch, 2 for another length, 3 for both."""
+    return (truth[0] != read[0]) + 2 * (truth[1] != read[1])
+
+
+Pair = tuple[int | None, int | None]
+
+
+def aligned(truth: Sequence[Note], read: Sequence[Note]) -> list[Pair]:
+    """The cheapest alignment, from the last pair to the first: (index, index), None for a gap.
 
     Needleman and Wunsch's algorithm, a row at a time: within a row the cost of inserted notes is a
     running minimum.  A rest is no note, so that one left out shows in its bar only.
     """
     n, m = len(truth), len(read)
     if not n or not m:
-        return NoteErrors(0, 0, 0, 0, n, m)
+        return [(i, None) for i in reversed(range(n))] + [(None, j) for j in reversed(range(m))]
     lengths = {length: i for i, length in enumerate({d for _, d in (*truth, *read)})}
     (pitch_a, length_a), (pitch_b, length_b) = (
         np.array([(p, lengths[d]) for p, d in notes], np.int32).T for notes in (truth, read)
@@ -62,25 +85,24 @@ def compare_notes(truth: Sequence[Note], read: Sequence[Note]) -> NoteErrors:
         best = table[i] + GAP
         np.minimum(best[1:], table[i, :-1] + costs[i], out=best[1:])
         table[i + 1] = np.minimum.accumulate(best - inserted) + inserted
-    return _traced(table, costs, pitch, rhythm)
+    return _traced(table, costs)
 
 
-def _traced(
-    table: np.ndarray, costs: np.ndarray, pitch: np.ndarray, rhythm: np.ndarray
-) -> NoteErrors:
+def _traced(table: np.ndarray, costs: np.ndarray) -> list[Pair]:
     i, j = table.shape[0] - 1, table.shape[1] - 1
-    found = [0, 0, 0, 0]  # right, pitch, rhythm, both
-    missing = invented = 0
+    found: list[Pair] = []
     while i and j:
         if table[i, j] == table[i - 1, j - 1] + costs[i - 1, j - 1]:
             i, j = i - 1, j - 1
-            found[int(pitch[i, j]) + 2 * int(rhythm[i, j])] += 1
+            found.append((i, j))
         elif table[i, j] == table[i - 1, j] + GAP:
-            i, missing = i - 1, missing + 1
+            i -= 1
+            found.append((i, None))
         else:
-            j, invented = j - 1, invented + 1
-    right, of_pitch, of_rhythm, both = found
-    return NoteErrors(right, of_pitch, of_rhythm, both, missing + i, invented + j)
+            j -= 1
+            found.append((None, j))
+    found += [(k, None) for k in reversed(range(i))]
+    return found + [(None, k) for k in reversed(range(j))]
 
 
 def compare_bars(truth: Sequence[Hashable], read: Sequence[Hashable]) -> BarErrors:

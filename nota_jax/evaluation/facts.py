@@ -47,9 +47,7 @@ def marks(answer: Answer) -> Marks:
 def judge(answer: Answer) -> tuple[list[Claim], list[Claim], int]:
     """The claims that are right, those that are wrong, and how many cannot be checked."""
     said, unread = _claims(answer.said or "")
-    known = true_values(str(answer.about.get("abc", ""))) | {
-        name: value for name, value in _claims(answer.truth)[0] if name in SOURCES
-    }
+    known = known_of(answer)
     right, wrong, unchecked = list[Claim](), list[Claim](), unread
     for name, value in said:
         true = known.get(name)
@@ -58,6 +56,13 @@ def judge(answer: Answer) -> tuple[list[Claim], list[Claim], int]:
         else:
             (right if agrees(value, true) else wrong).append((name, value))
     return right, wrong, unchecked
+
+
+def known_of(answer: Answer) -> dict[str, Hashable]:
+    """The true value of every claim that an answer may make."""
+    return true_values(str(answer.about.get("abc", ""))) | {
+        name: value for name, value in _claims(answer.truth)[0] if name in SOURCES
+    }
 
 
 def agrees(said: Hashable, true: Hashable) -> bool:

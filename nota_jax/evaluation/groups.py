@@ -44,12 +44,16 @@ def _spacing(pixels: float) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _notes(abc: str) -> str:
+def count_notes(abc: str) -> int:
+    """How many notes sound in a page's tune; 0 where a dataset does not tell it."""
     tune = page_tune(abc)
-    if tune is None:
+    return 0 if tune is None else len(sounding_notes(tune))
+
+
+def _notes(abc: str) -> str:
+    if not abc:
         return ""
-    count = len(sounding_notes(tune))
-    low = 1
+    count, low = count_notes(abc), 1
     for bound in NOTE_BOUNDS:
         if count <= bound:
             return f"{low:3d}–{bound}"

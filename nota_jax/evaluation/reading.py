@@ -18,6 +18,7 @@ from nota_jax.notation.tune import Bar, Tune
 from nota_jax.notation.walk import signatures, sounding_notes
 
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
+_MOST_CUTS = 30  # faults before which `before_fault` looks
 _HEADER = re.compile(r"^[ \t]*[A-Z]:(?![|:])", re.MULTILINE)
 
 
@@ -62,19 +63,54 @@ def music(answer: str, place: Place, *, is_canonical: bool = False) -> Music:
 
     is_canonical: as a dataset's own answers are, which need not be written again.
     """
-    whole = place.first is None
-    text = _abc_in(answer, whole)
-    page = page_tune(place.page)
-    unit = abc.unit_note_length(page) if page else None
-    alone = whole or re.search(r"^K:", text, re.MULTILINE) is not None
+    text, source = _source(answer, place)
     try:
-        tune = _parsed(text if alone else _header(page, place.first or 0) + text)
-        if is_canonical:
-            canonical = text
-        else:
-            canonical = (abc.write if whole else abc.write_body)(tune, unit=unit)
+        tune = _parsed(source)
+        canonical = text if is_canonical else _canonical(tune, place)
     except abc.AbcError:
         return Music(text, None, text)
+    return _heard(text, tune, canonical, place)
+
+
+def before_fault(answer: str, place: Place) -> tuple[str, Music | None]:
+    """Why an answer is no ABC, and the music up to the last barline before the first fault.
+
+    The scores count none of it; it is for looking at.  ("", None) where nothing is wrong.
+    """
+    text, source = _source(answer, place)
+    reason = ""
+    for _ in range(_MOST_CUTS):
+        try:
+            tune = _parsed(source)
+        except abc.AbcError as error:
+            reason = reason or error.message
+            lines = source.split("\n")[: max(0, error.line - 1)]
+            fault = sum(len(line) + 1 for line in lines) + max(0, error.column - 1)
+            barline = source.rfind("|", 0, min(fault or len(source), len(source) - 1))
+            if barline < 0:
+                break
+            source = source[: barline + 1]
+        else:
+            return reason, _heard(text, tune, text, place) if reason and tune.bars else None
+    return reason, None
+
+
+def _source(answer: str, place: Place) -> tuple[str, str]:
+    """The ABC in an answer, and as it can be parsed."""
+    whole = place.first is None
+    text = _abc_in(answer, whole)
+    if whole or re.search(r"^K:", text, re.MULTILINE):
+        return text, text
+    return text, _header(page_tune(place.page), place.first or 0) + text
+
+
+def _canonical(tune: Tune, place: Place) -> str:
+    page = page_tune(place.page)
+    unit = abc.unit_note_length(page) if page else None
+    return (abc.write if place.first is None else abc.write_body)(tune, unit=unit)
+
+
+def _heard(text: str, tune: Tune, canonical: str, place: Place) -> Music:
     return Music(
         text,
         tune,
@@ -82,7 +118,7 @@ def music(answer: str, place: Place, *, is_canonical: bool = False) -> Music:
         tuple((note.midi, note.duration) for note in sounding_notes(tune)),
         tuple(map(_content, tune.bars)),
         tuple((bar.repeat_start, bar.ending, ":" in bar.barline) for bar in tune.bars),
-        off_meter(tune, fragment=not whole),
+        off_meter(tune, fragment=place.first is not None),
     )
 
 

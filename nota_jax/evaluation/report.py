@@ -32,14 +32,14 @@ def write_summary(out: Path, summary: Mapping[str, Any]) -> None:
 
 def text(summary: Mapping[str, Any]) -> str:
     """For a terminal: every section, no groups."""
-    parts = [_counts(summary), *_packages(summary)]
+    parts = [counts_text(summary), *packages_text(summary)]
     for section, rows in _sections(summary["figures"]):
         parts += ["", section, tables.text(HEAD, rows)]
     return "\n".join(parts)
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
-    parts = ["# Scores\n", _counts(summary) + "\n", *(f"{x}\n" for x in _packages(summary))]
+    parts = ["# Scores\n", counts_text(summary) + "\n", *(f"{x}\n" for x in packages_text(summary))]
     for section, rows in _sections(summary["figures"]):
         parts += [f"## {section}\n", tables.markdown(HEAD, rows) + "\n"]
     parts += ["## Groups\n", _groups(summary)]
@@ -48,7 +48,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _counts(summary: Mapping[str, Any]) -> str:
+def counts_text(summary: Mapping[str, Any]) -> str:
     counts = summary["counts"]
     cut = counts["cut"]
     said = [
@@ -67,7 +67,7 @@ def _counts(summary: Mapping[str, Any]) -> str:
     return "; ".join(said) + "."
 
 
-def _packages(summary: Mapping[str, Any]) -> list[str]:
+def packages_text(summary: Mapping[str, Any]) -> list[str]:
     used = [f"{name}: {what}." for name, what in summary["packages"].items()]
     return [*used, *(f"{remark}." for remark in summary["remarks"])]
 

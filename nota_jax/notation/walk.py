@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import zip_longest
 
@@ -169,11 +169,15 @@ def slurs(tune: Tune) -> Iterator[Slur]:
 
 @dataclass(frozen=True)
 class Sounding:
-    """A note that sounds once, ties joined: onset and duration in whole notes from the start."""
+    """A note that sounds once, ties joined: onset and duration in whole notes from the start.
+
+    heads: what is drawn for it, as (bar, index of the event, index of the note in it).
+    """
 
     onset: Fraction
     duration: Fraction
     midi: int
+    heads: tuple[tuple[int, int, int], ...] = field(default=(), compare=False)
 
 
 def sounding_notes(tune: Tune) -> list[Sounding]:
@@ -193,8 +197,9 @@ def sounding_notes(tune: Tune) -> list[Sounding]:
             head, length = (place.bar, place.index, n), place.event.sounding
             if head in continued:
                 i = sounds_as[head] = sounds_as[continued[head]]
-                done[i] = dataclasses.replace(done[i], duration=done[i].duration + length)
+                longer, heads = done[i].duration + length, (*done[i].heads, head)
+                done[i] = dataclasses.replace(done[i], duration=longer, heads=heads)
             else:
                 sounds_as[head] = len(done)
-                done.append(Sounding(place.onset, length, note.midi))
+                done.append(Sounding(place.onset, length, note.midi, (head,)))
     return done

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from nota_jax.data.feed import pictures
 from nota_jax.read.reader import UNSURE, Reading, as_dict
+from nota_jax.web import look
 
 ASSETS = Path(__file__).parent / "assets"
 ABCJS = "6.7.2"
@@ -50,7 +51,7 @@ def page(reading: Reading, musicxml: str, midi: bytes, others: Sequence[str] = (
     return _filled(
         asset("page.html"),
         title=html.escape(title(reading)),
-        style=asset("page.css"),
+        style=look() + asset("page.css"),
         links=" ".join(links),
         picture=f"data:image/png;base64,{encoded}",
         model=html.escape(Path(reading.model).name),
@@ -72,7 +73,7 @@ def index(readings: Sequence[Reading]) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{len(readings)} pages</title>\n<style>{asset('page.css')}</style>\n"
+        f"<title>{len(readings)} pages</title>\n<style>{look()}</style>\n"
         f"<h1>{len(readings)} pages</h1>\n<ol>\n{rows}\n</ol>\n</html>\n"
     )
 

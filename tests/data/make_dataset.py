@@ -42,10 +42,18 @@ def make_page(task: str, number: int) -> Page:
 
 def write_dataset(directory: Path, sizes: dict[str, int], shards: int = 2) -> Path:
     """Writes `sizes[split]` pages for every split; page numbers are unique over the splits."""
-    directory.mkdir(parents=True, exist_ok=True)
     first, splits = 0, {}
     for split, size in sizes.items():
-        pages = [make_page(split.split("_")[0], first + i) for i in range(size)]
+        splits[split] = [make_page(split.split("_")[0], first + i) for i in range(size)]
+        first += size
+    return write_pages(directory, splits, shards)
+
+
+def write_pages(directory: Path, pages_of: dict[str, list[Page]], shards: int = 1) -> Path:
+    """Writes a dataset of these pages."""
+    directory.mkdir(parents=True, exist_ok=True)
+    splits = {}
+    for split, pages in pages_of.items():
         parts = [part for part in (pages[i::shards] for i in range(shards)) if part]
         n_bytes = sum(
             writer.write_shard(
@@ -54,6 +62,5 @@ def write_dataset(directory: Path, sizes: dict[str, int], shards: int = 2) -> Pa
             for i, part in enumerate(parts)
         )
         splits[split] = ([len(part) for part in parts], n_bytes)
-        first += size
     writer.write_metadata(directory, splits, "made for a test")
     return directory

@@ -29,6 +29,15 @@ def test_each_kind_of_error(read, errors):
     assert compare_notes(TUNE, read) == errors
 
 
+def test_the_alignment_says_which_note_is_which():
+    read = [(60, E), (61, E), (72, E), (65, E)]  # a wrong pitch, the third another note altogether
+    assert alignment.aligned(TUNE, read) == [(3, 3), (2, 2), (1, 1), (0, 0)]
+    assert alignment.aligned(TUNE, TUNE[1:]) == [(3, 2), (2, 1), (1, 0), (0, None)]
+    assert alignment.aligned([], TUNE[:2]) == [(None, 1), (None, 0)]
+    others = ((60, E), (62, E), (60, Q), (62, Q))
+    assert [alignment.difference((60, E), note) for note in others] == [0, 1, 2, 3]
+
+
 def test_of_nothing_all_is_invented():
     assert compare_notes([], TUNE) == NoteErrors(0, 0, 0, 0, 0, 4)
 

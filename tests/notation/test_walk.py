@@ -108,3 +108,10 @@ def test_tied_heads_sound_once_and_the_others_of_their_chords_for_themselves():
         (3 * quarter, quarter, 65),
         (4 * quarter, 2 * quarter, 69),
     ]
+
+
+def test_a_note_that_sounds_once_has_all_of_its_heads():
+    found = [n.heads for n in sounding_notes(tune("A2[Ac]-|[Fc]-[Ac]2|]"))]
+    assert found == [
+        ((0, 0, 0),), ((0, 1, 0),), ((0, 1, 1), (1, 0, 1), (1, 1, 1)), ((1, 0, 0),), ((1, 1, 0),),
+    ]  # fmt: skip

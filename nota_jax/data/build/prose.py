@@ -177,21 +177,21 @@ def _rhythm(facts: Facts, rng: random.Random) -> list[str]:
         where += " at the beginning"
     total = sum(count for _, count in facts.durations)
     value, count = facts.durations[0]
-    common, share = _value(value, 2), _share(count, total)
+    common, share = value_name(value, 2), _share(count, total)
     sentences = []
     if len(facts.durations) > 1 and facts.durations[1][1] == count:
-        other = _value(facts.durations[1][0], 2)
+        other = value_name(facts.durations[1][0], 2)
         sentences.append(f"{where}; {common} and {other} are equally common, with "
                          f"{_count(count, 'note')} each.")  # fmt: skip
     else:
         sentences.append(rng.choice((
-            f"{where}; the commonest note value is the {_value(value)}: {share} of the notes.",
+            f"{where}; the commonest note value is the {value_name(value)}: {share} of the notes.",
             f"{where}, and {share} of the notes are {common}, the commonest value.",
         )) if count < total else f"{where}, and all notes are {common}.")  # fmt: skip
     if len(facts.durations) > 1:
         values = [value for value, _ in facts.durations]
-        sentences.append(f"The values range from the {_value(min(values))} to the "
-                         f"{_value(max(values))}.")  # fmt: skip
+        sentences.append(f"The values range from the {value_name(min(values))} to the "
+                         f"{value_name(max(values))}.")  # fmt: skip
     if facts.pickup:
         sentences.append(f"It begins with a pick-up as long as {_length(facts.pickup)}.")
     for size, many in facts.tuplets:
@@ -303,7 +303,7 @@ def _meter(meter: Meter) -> str:
     return "free meter" if meter.text == "none" else meter.text
 
 
-def _value(duration: Fraction, number: int = 1) -> str:
+def value_name(duration: Fraction, number: int = 1) -> str:
     """As in "dotted quarter note"; what has no such name is "note of 5/8"."""
     plural = "s" if number != 1 else ""
     for factor, dots in DOTS:

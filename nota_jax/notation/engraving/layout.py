@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import verovio
 
@@ -36,7 +37,7 @@ _UNITS_PER_SPACE = 18  # of Verovio's page width and height: staff lines are two
 _OPTIONS = {
     "header": "none", "footer": "none", "smuflTextFont": "none",
     "pageMarginLeft": 0, "pageMarginRight": 0, "pageMarginTop": 0, "pageMarginBottom": 0,
-    "lyricWordSpace": 2.0, "adjustPageHeight": True,
+    "lyricWordSpace": 2.0, "adjustPageHeight": True, "breaks": "auto",
     "svgViewBox": True, "svgFormatRaw": True, "xmlIdSeed": 1,
 }  # fmt: skip
 
@@ -194,17 +195,22 @@ def _toolkit() -> verovio.toolkit:
     return verovio.toolkit()
 
 
+def toolkit_with(options: Mapping[str, Any]) -> verovio.toolkit:
+    """Verovio with nothing round the music and the first density, and further options."""
+    toolkit = _toolkit()
+    toolkit.setOptions({**_OPTIONS, **_LADDER[0][1], **options})
+    toolkit.resetXmlIdSeed(1)
+    return toolkit
+
+
 def _layouts(tune: Tune, style: Style, header_height: float) -> Iterator[tuple[str, float]]:
     """Verovio's SVG and staff spacing of every layout of the ladder that fits the page.
 
     The first rung tried is guessed from the number of events, so that one or two layouts do.
     """
     mei, n_events = to_mei(tune), sum(1 for _ in tune.events)
-    toolkit = _toolkit()
     look = None if style.look is None else look_of(style.look)
-    shapes = dict(look.options if look else DEFAULTS)
-    toolkit.setOptions({**_OPTIONS, "font": style.music_font, **shapes})
-    toolkit.resetXmlIdSeed(1)
+    toolkit = toolkit_with({"font": style.music_font, **(look.options if look else DEFAULTS)})
     margin = page.MARGIN * page.larger(style.size)
     width = style.size - 2 * margin
     height = style.size - margin - header_height

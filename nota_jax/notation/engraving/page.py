@@ -38,7 +38,7 @@ TINT = "#ffe27a"  # behind highlighted bars: light enough for black notes on it
 _MIN_STROKE = 22  # SVG units
 _TINT_PLACE = "<!--tint-->"
 # How Verovio's groups look (its own style sheet ties these to a random id).
-_LOOKS = {
+LOOKS = {
     "ending": ' font-weight="bold"', "fing": ' font-weight="bold"', "dir": ' font-style="italic"',
     "dynam": ' font-style="italic"', "placeholder": ' visibility="hidden"',
 }  # fmt: skip
@@ -238,4 +238,4 @@ def rasterise(page: str, font: TextFont, size: int, *, colour: bool) -> bytes:
 def _plain_group(match: re.Match[str]) -> str:
     """A group without id and class, which cost resvg a third of its time, but with their look."""
     classes = (match[1] or "").split(" ")
-    return f"<g{next((_LOOKS[c] for c in classes if c in _LOOKS), '')}>"
+    return f"<g{next((LOOKS[c] for c in classes if c in LOOKS), '')}>"

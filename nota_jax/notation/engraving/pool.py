@@ -23,17 +23,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any
 
 import psutil
 
 from nota_jax.errors import UserError
 from nota_jax.notation.engraving.errors import EngraveError, MismatchError
-from nota_jax.notation.engraving.layout import Picture, Style, engrave_each
-from nota_jax.notation.tune import Tune
+from nota_jax.notation.engraving.layout import Picture, engrave_each
 
-Job = tuple[Hashable, Tune, Style, tuple[tuple[int, int] | None, ...]]
-Result = tuple[Picture, ...] | str
-Work = Callable[[Tune, Style, tuple[tuple[int, int] | None, ...]], tuple[Picture, ...]]
+Job = tuple[Any, ...]
+Result = tuple[Picture, ...] | str  # of `engrave_each`; of other work whatever that returns, or str
+Work = Callable[..., Any]
 
 CRASHED = "worker crashed"
 TIMED_OUT = "worker timed out"
@@ -56,7 +56,8 @@ class EngravePool:
             for key, result in pool.map(jobs):  # in the order of the jobs
                 ...                             # result: the Pictures, or the reason as text
 
-    A job names a tune, its style and the highlights (None: plain) of which it wants a picture.
+    A job is a key and what `work` is given: of `engrave_each` a tune, its style and the highlights
+    (None: plain) of which it wants a picture.
 
     A job's result depends on the job alone, so it is the same whatever the number of workers.
 
@@ -64,7 +65,7 @@ class EngravePool:
       workers: number of processes.
       timeout: seconds for one job, after which its worker is ended and replaced; of the processor
         where it is waiting for one.
-      work: what a worker does with a job, a module's function; another one only in tests.
+      work: what a worker does with a job, a module's function.
 
     Attributes:
       deaths: how many workers ended as `CRASHED`, `TIMED_OUT` or `NOT_STARTED`, and were replaced.
@@ -86,7 +87,7 @@ class EngravePool:
             worker.end()
         self._workers = []
 
-    def map(self, jobs: Iterable[Job]) -> Iterator[tuple[Hashable, Result]]:
+    def map(self, jobs: Iterable[Job]) -> Iterator[tuple[Hashable, Any]]:
         """(key, Pictures) of every job that succeeds, (key, reason) of the others, in order.
 
         Jobs are drawn from the iterable as workers get free, at most a few ahead of the results.
@@ -101,7 +102,7 @@ class EngravePool:
                 worker.job = None
                 worker.restart()
         source = enumerate(jobs)
-        done: dict[int, tuple[Hashable, Result]] = {}
+        done: dict[int, tuple[Hashable, Any]] = {}
         turn, exhausted = 0, False
         while True:
             while turn in done:
@@ -143,7 +144,7 @@ class EngravePool:
         now = time.monotonic()
         return [worker for worker in busy if worker.pipe in ready or worker.deadline <= now]
 
-    def _result(self, worker: _Worker) -> Result | None:
+    def _result(self, worker: _Worker) -> Any:
         """What has become of a worker's job; None where that is not known yet."""
         death = TIMED_OUT
         try:
@@ -265,7 +266,7 @@ def serve(descriptor: int, limit: int) -> None:
             return
         signal.alarm(limit)
         try:
-            result: Result = draw(*job)
+            result = draw(*job)
         except (EngraveError, MismatchError) as error:
             result = f"{type(error).__name__}: {error}"
         except Exception as error:  # a bug costs one tune too, and shows in the report
