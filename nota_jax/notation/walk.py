@@ -7,7 +7,7 @@ the notes behind it is worked out here, for the checks, the engraver and the fac
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import zip_longest
@@ -114,9 +114,12 @@ class Tie:
         return self.end is not None and self.end.event.notes[self.end_head].midi == self.note.midi
 
 
-def ties(tune: Tune) -> Iterator[Tie]:
-    """Every tie of the tune, in the order of their first heads."""
-    walk = places(tune)
+def ties(tune: Tune, walk: Sequence[Place] = ()) -> Iterator[Tie]:
+    """Every tie of the tune, in the order of their first heads.
+
+    walk: the tune's `places`, where they are known already.
+    """
+    walk = walk or places(tune)
     for place, following in zip_longest(walk, walk[1:]):
         for head, note in enumerate(place.event.notes):
             if not note.tie:
@@ -185,14 +188,15 @@ def sounding_notes(tune: Tune) -> list[Sounding]:
 
     A tie that leads to no note of its pitch ends where it is; `checks.check` reports it.
     """
+    walk = places(tune)
     continued = {
         (tie.end.bar, tie.end.index, tie.end_head): (tie.start.bar, tie.start.index, tie.head)
-        for tie in ties(tune)
+        for tie in ties(tune, walk)
         if tie.end is not None and tie.joins
     }
     done: list[Sounding] = []
     sounds_as: dict[tuple[int, int, int], int] = {}  # head → index into done
-    for place in places(tune):
+    for place in walk:
         for n, note in enumerate(place.event.notes):
             head, length = (place.bar, place.index, n), place.event.sounding
             if head in continued:

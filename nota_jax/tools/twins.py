@@ -16,15 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nota_jax import tables
-from nota_jax.data.build.splits import HELD_OUT, Twins, find_twins
+from nota_jax.data.build.splits import HELD_OUT, Twins, find_twins, identified
 from nota_jax.data.records import TASKS
 from nota_jax.data.store import reader
 from nota_jax.environment import quiet
 from nota_jax.errors import UserError, exit_status
 from nota_jax.files import write_json
-from nota_jax.notation import abc
-from nota_jax.notation.theory.melody import melody_hash
-from nota_jax.notation.theory.twins import line
 from nota_jax.units import percent
 
 
@@ -38,16 +35,21 @@ def training_twins(directory: Path) -> dict[str, dict]:
     task = next((task for task in TASKS if f"{task}_train" in sizes), None)
     if task is None:
         raise UserError(f"{directory} has no pages to train on: nothing can be a training twin")
-    tunes: dict[str, dict[str, str]] = {}  # of each part: melodies by the tunes' ids
-    lines: dict[str, bytes] = {}
+    texts: dict[str, dict[str, str]] = {}  # of each part: ABC by the tunes' ids
     for part in ("train", *HELD_OUT):
-        split, melodies = f"{task}_{part}", tunes.setdefault(part, {})
+        split, of_part = f"{task}_{part}", texts.setdefault(part, {})
         for page in reader.PageReader(directory, [split]) if split in sizes else ():
+            # Other pages of a tune show it in another key.
             tune_id = str(page.metadata["source_id"]) or page.id
-            if tune_id not in melodies:  # or it is the same tune in another key
-                tune = abc.parse(str(page.metadata["abc"]), source=page.id)
-                melody = melodies[tune_id] = melody_hash(tune)
-                lines[melody] = line(tune)
+            of_part.setdefault(tune_id, str(page.metadata["abc"]))
+    places = [(part, tune_id) for part, of_part in texts.items() for tune_id in of_part]
+    found = identified([(texts[part][tune_id], tune_id, 1) for part, tune_id in places])
+    tunes: dict[str, dict[str, str]] = {part: {} for part in texts}  # melodies by the tunes' ids
+    lines: dict[str, bytes] = {}
+    for (part, tune_id), identity in zip(places, found, strict=True):
+        if identity is not None:
+            tunes[part][tune_id] = identity.melody
+            lines.setdefault(*identity)
     return _with_twins(tunes, find_twins(lines))
 
 

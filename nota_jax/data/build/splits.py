@@ -9,21 +9,28 @@ without twins stays where it was, and a tune that is added moves others seldom.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from nota_jax.data.build import corpora
 from nota_jax.notation import abc
-from nota_jax.notation.theory.melody import melody_hash
-from nota_jax.notation.theory.twins import line, twins
-from nota_jax.notation.tune import Tune
+from nota_jax.notation.theory.melody import hash_of
+from nota_jax.notation.theory.melody import melody as melody_of
+from nota_jax.notation.theory.twins import line_of, twins
 
 SPLITS_BY = ("clusters", "hash")
 # Shares of the melodies in the parts: the same in every build, whatever its seed.
 VALIDATION_SHARE, TEST_SHARE = 0.05, 0.05
 HELD_OUT = ("validation", "test")
+MOST_ALONE = 500  # tunes that one process reads before others would have begun
+MOST_PROCESSES, CHUNK = 8, 50
 
 # Of every melody that has twins: those, and how alike they are.
 Twins = dict[str, dict[str, float]]
@@ -53,22 +60,45 @@ def melodies(names: Sequence[str]) -> tuple[dict[str, str], Twins]:
     of_tune: dict[str, str] = {}
     lines: dict[str, bytes] = {}
     sources = list(corpora.read(names))
-    for source in tqdm(sources, desc="look for twins", unit="tune", leave=False):
-        tune = _parsed(source)
-        if tune is not None:
-            melody = of_tune[source.id] = melody_hash(tune)
-            if melody not in lines:
-                lines[melody] = line(tune)
+    found = identified([(source.text, source.file, source.line) for source in sources])
+    for source, identity in zip(sources, found, strict=True):
+        if identity is not None:
+            of_tune[source.id] = identity.melody
+            lines.setdefault(*identity)
     return of_tune, find_twins(lines)
 
 
-def _parsed(source: corpora.SourceTune) -> Tune | None:
-    """None where it cannot be read: the build says so when it comes to it."""
+class Identity(NamedTuple):
+    """What tells a tune from others.  melody: its `melody_hash`; line: see `theory.twins`."""
+
+    melody: str
+    line: bytes
+
+
+def identified(texts: Sequence[tuple[str, str, int]]) -> Iterator[Identity | None]:
+    """Of each tune, given as ABC with its file and line; None of what cannot be read or is silent.
+
+    Many are shared among processes, which are started afresh: a copy of one that holds a device
+    would hold it too.
+    """
+    said = partial(tqdm, total=len(texts), desc="look for twins", unit="tune", leave=False)
+    if len(texts) <= MOST_ALONE:
+        yield from said(map(_identity, texts))
+        return
+    workers = min(os.cpu_count() or 1, MOST_PROCESSES)
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        yield from said(pool.map(_identity, texts, chunksize=CHUNK))
+
+
+def _identity(tune: tuple[str, str, int]) -> Identity | None:
+    """The build says so when it comes to one that cannot be read."""
+    text, file, line = tune
     try:
-        tune = abc.parse(source.text, source=source.file, line=source.line)
+        parsed = abc.parse(text, source=file, line=line)
     except Exception:  # bugs too cost one tune, which the build reports by its name
         return None
-    return tune if any(event.notes for event in tune.events) else None
+    tones = melody_of(parsed)
+    return Identity(hash_of(tones), line_of(tones)) if tones else None
 
 
 def find_twins(lines: Mapping[str, bytes]) -> Twins:

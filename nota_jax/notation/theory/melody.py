@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -35,13 +36,14 @@ def melody(tune: Tune) -> list[Tone]:
     note was hidden below a higher one, as the C of `[C-E]C`, nothing new sounds, and the melody
     gains no note.
     """
+    walk = places(tune)
     joined = {
         (tie.end.bar, tie.end.index, tie.end_head)
-        for tie in ties(tune)
+        for tie in ties(tune, walk)
         if tie.end is not None and tie.joins
     }
     tones: list[Tone] = []
-    for place in places(tune):
+    for place in walk:
         notes = place.event.notes
         if not notes:
             continue
@@ -54,6 +56,11 @@ def melody(tune: Tune) -> list[Tone]:
 
 
 def melody_hash(tune: Tune) -> str:
+    """Of its melody, see `hash_of`."""
+    return hash_of(melody(tune))
+
+
+def hash_of(tones: Sequence[Tone]) -> str:
     """Sixteen hex digits, equal for one melody in any key and in any note values.
 
     Hashed are the pitch intervals between successive melody notes and the time from each onset to
@@ -62,7 +69,6 @@ def melody_hash(tune: Tune) -> str:
     the hash.  Neither does a note shortened by a rest, nor the length of the last note, which
     sources write carelessly.  Written-out repeats do change it.
     """
-    tones = melody(tune)
     waits = [after.place.onset - before.place.onset for before, after in pairwise(tones)]
     if waits:
         denominator = math.lcm(*(wait.denominator for wait in waits))

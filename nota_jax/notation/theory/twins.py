@@ -14,7 +14,7 @@ from itertools import groupby
 
 import numpy as np
 
-from nota_jax.notation.theory.melody import melody
+from nota_jax.notation.theory.melody import Tone, melody
 from nota_jax.notation.tune import Tune
 
 # Two lines of at least this likeness are one melody's.
@@ -30,12 +30,17 @@ _BANDS = 4 * (_LONGEST // _BAND + 1)
 
 
 def line(tune: Tune) -> bytes:
+    """Of its melody, see `line_of`."""
+    return line_of(melody(tune))
+
+
+def line_of(tones: Sequence[Tone]) -> bytes:
     """The melody's pitches above its lowest, in semitones; transposed tunes have the same.
 
     A note struck again counts once, so that splitting or joining notes changes nothing; neither do
     durations, rests, grace notes and bar lines.
     """
-    pitches = [pitch for pitch, _ in groupby(tone.note.midi for tone in melody(tune))]
+    pitches = [pitch for pitch, _ in groupby(tone.note.midi for tone in tones)]
     lowest = min(pitches, default=0)
     return bytes(min(pitch - lowest, _MOST) for pitch in pitches[:_LONGEST])
 
