@@ -31,7 +31,7 @@ _EXPRESSIONS = {
     "H": "Fermata", "T": "Trill", "~": "Turn", "turn": "Turn", "M": "Mordent",
     "P": "InvertedMordent",
 }  # fmt: skip
-_BAR_LINES = {"|": "regular", "||": "double", "|]": "final", "[|": "heavy-light"}
+_BAR_LINES = {"": "none", "|": "regular", "||": "double", "|]": "final", "[|": "heavy-light"}
 
 
 def write(tune: Tune) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -19,12 +18,6 @@ class Tempo:
     words: str = ""
     beats: tuple[Fraction, ...] = ()
     rate: int | None = None
-
-    def counted_in(self, unit: Fraction) -> Tempo:
-        """The tempo whose beat, where it names none (`Q:80`), is the unit note."""
-        if self.rate is None or self.beats:
-            return self
-        return dataclasses.replace(self, beats=(unit,))
 
     def __str__(self) -> str:
         """As ABC writes it behind `Q:`."""

@@ -177,7 +177,7 @@ class Bar:
     ending: text of the volta bracket that begins here ("1", "2", "1,3"), "" for none.
     ending_stop: the bracket that is open ends with this bar.
     barline: what closes it: "|", "||", "|]", "[|", ":|" ("::" is ":|" and the next bar's
-      repeat_start).
+      repeat_start); "" where nothing is drawn, because the next ending begins inside the bar.
     line_break: a system ends after this bar (a layout fact; set from the engraver's layout where
       the text labels an image).
     """

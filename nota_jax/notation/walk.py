@@ -96,13 +96,15 @@ class Tie:
     """A tie from a head to the one on the same line or space in the next event.
 
     head, end_head: indices into the events' notes; end is None where the next event has no such
-    head, or where there is no next event.
+    head, or where there is no next event.  leads_back: the next event is another ending's, so that
+    the tie leads to the repeat's start.
     """
 
     start: Place
     head: int
     end: Place | None
     end_head: int = 0
+    leads_back: bool = False
 
     @property
     def note(self) -> Note:
@@ -121,8 +123,12 @@ def ties(tune: Tune, walk: Sequence[Place] = ()) -> Iterator[Tie]:
     """
     walk = walk or places(tune)
     for place, following in zip_longest(walk, walk[1:]):
+        back = following is not None and leads_back(tune, place.bar, following.bar)
         for head, note in enumerate(place.event.notes):
             if not note.tie:
+                continue
+            if back:
+                yield Tie(place, head, None, leads_back=True)
                 continue
             heads = following.event.notes if following else ()
             ends = [m for m, other in enumerate(heads) if other.diatonic == note.diatonic]
@@ -132,6 +138,12 @@ def ties(tune: Tune, walk: Sequence[Place] = ()) -> Iterator[Tie]:
             # Two heads may share a line (`[c^c]`): the one of the same pitch is meant.
             same = [m for m in ends if heads[m].alter == note.alter]
             yield Tie(place, head, following, (same or ends)[0])
+
+
+def leads_back(tune: Tune, bar: int, following: int) -> bool:
+    """Whether the music goes back behind a bar: it ends an ending, and the next begins another."""
+    ending = tune.bars[following].ending
+    return following > bar and tune.bars[bar].ending_stop and ending[:1] not in ("", "1")
 
 
 @dataclass(frozen=True)

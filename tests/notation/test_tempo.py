@@ -24,6 +24,14 @@ def tempo(field: str, unit: str = "1/8") -> Tempo | None:
         ('"Slow"', Tempo("Slow")),
         ("80", Tempo("", (Fraction(1, 8),), 80)),
         ("C=80", Tempo("", (Fraction(1, 8),), 80)),
+        ("C3=40", Tempo("", (Fraction(3, 8),), 40)),
+        ("1/4=ca. 80", Tempo("", (Fraction(1, 4),), 80)),
+        ("1/4=112.5", Tempo("", (Fraction(1, 4),), 113)),
+        ("Quick", Tempo("Quick")),
+        ("Andante 1/4=72", Tempo("Andante", (Fraction(1, 4),), 72)),
+        ("Allegro (1/4=120)", Tempo("Allegro", (Fraction(1, 4),), 120)),
+        ("1/4=120-132", Tempo("1/4=120-132")),
+        (r'"Dol\u00e7e, 50\% &amp; up"', Tempo("Dolçe, 50% & up")),
         ("", None),
         ('""', None),
     ],
@@ -36,7 +44,7 @@ def test_a_number_alone_counts_unit_notes_whatever_stands_first():
     assert tempo("80", unit="1/4") == Tempo("", (Fraction(1, 4),), 80)
 
 
-@pytest.mark.parametrize("field", ["Quick", "1/4=", "=80", "0/4=80", "1/0=80", "1/4=12345"])
+@pytest.mark.parametrize("field", ["1/4=", "=80", "0/4=80", "1/0=80", "1/4=12345"])
 def test_what_is_no_tempo_is_refused_with_its_place(field):
     with pytest.raises(UserError, match=r"line 2, column 3: Q:.* is no tempo; write it as"):
         tempo(field)

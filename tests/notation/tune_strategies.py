@@ -99,7 +99,7 @@ def bars(draw) -> Bar:
         items=tuple(items),
         repeat_start=draw(st.booleans()),
         ending=draw(st.sampled_from(["", "", "1", "2", "1,3", "1-3", "last time"])),
-        barline=draw(st.sampled_from(["|", "|", "|", "||", "|]", "[|", ":|"])),
+        barline=draw(st.sampled_from(["|", "|", "|", "||", "|]", "[|", ":|", ""])),
         line_break=draw(st.booleans()),
     )
 
@@ -184,14 +184,21 @@ def _with_slurs(tune: Tune, draw) -> Tune:
 
 
 def _with_barlines(tune: Tune) -> Tune:
-    """The last bar is closed; an ending stops at the next sign that is no plain barline."""
-    result, ending = [], False
+    """The last bar is closed; an ending stops at the next sign that is no plain barline.
+
+    No line stands only where an ending begins inside a bar, which is not full there.
+    """
+    result, ending, meter = [], False, tune.meter
     for i, bar in enumerate(tune.bars):
         last = i == len(tune.bars) - 1
         following = None if last else tune.bars[i + 1]
-        barline = "|]" if last and bar.barline in ("|", "[|") else bar.barline
+        meter = next((item for item in bar.items[::-1] if isinstance(item, Meter)), meter)
+        inside = not last and following.ending and not following.repeat_start
+        barline = bar.barline or ("" if inside and bar.duration != meter.duration else "|")
+        barline = "|]" if last and barline in ("|", "[|") else barline
         ending = ending or bar.ending != ""
-        stop = ending and (barline != "|" or following.repeat_start or following.ending != "")
+        plain = barline in ("|", "")
+        stop = ending and (not plain or following.repeat_start or following.ending != "")
         ending = ending and not stop
         result.append(
             dataclasses.replace(
@@ -228,8 +235,13 @@ def _with_ties_and_beams(tune: Tune) -> Tune:
 def _with_alters(tune: Tune) -> Tune:
     """Key, then the bar's accidentals (for every octave), then ties over the barline."""
     alters, tied, result = tune.key.alters, {}, []
-    for bar in tune.bars:
-        here, items = dict(alters), []
+    here: dict[str, int] = {}
+    for i, bar in enumerate(tune.bars):
+        before = tune.bars[i - 1] if i else None
+        here = dict(here if before and not before.barline else alters)
+        if before and before.ending_stop and bar.ending[:1] not in ("", "1"):
+            tied = {}  # it leads back to where the repeat begins
+        items = []
         for item in bar.items:
             if isinstance(item, Key):
                 alters, here = item.alters, dict(item.alters)

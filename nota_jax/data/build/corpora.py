@@ -119,19 +119,37 @@ _DANCES = (
 _DANCE_SPELLINGS = {"slipjig": "slip jig", "quickstep": "quick step", "gavot": "gavotte"}
 
 
-def read(corpora: Iterable[str] | None = None, limit: int | None = None) -> Iterator[SourceTune]:
+# What is looked into, in capitals too; of `.txt` files only tunes with their `X:` are read.
+SUFFIXES = (".abc", ".txt")
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """A file that brought no tune, and why: "essenFolksong/notes.abc", "it holds no tune"."""
+
+    file: str
+    reason: str
+
+
+def read(
+    corpora: Iterable[str] | None = None,
+    limit: int | None = None,
+    passed_over: list[PassedOver] | None = None,
+) -> Iterator[SourceTune]:
     """The tunes of some corpora, in the order of the table, their files and places therein.
 
-    corpora: names of `CORPORA`, "path:DIR" for a folder of .abc files (searched with all its
-      sub-folders) or "path:FILE" for a single one; None for the whole table.
+    corpora: names of `CORPORA`, "path:DIR" for a folder of .abc and .txt files (searched with all
+      its sub-folders) or "path:FILE" for a single one; None for the whole table.
     limit: at most so many, taken in turn from China, Europe and America, and within a region in
       turn from its corpora; smaller limits give subsets of larger ones.
+    passed_over: takes the files that bring nothing, as they are met.
     Raises `UserError` for an unknown name, a missing folder, or a folder without tunes.
     """
     names = list(CORPORA) if corpora is None else list(dict.fromkeys(corpora))
     if not names:
         raise UserError(f"no corpus is named: choose from {', '.join(CORPORA)}, or path:DIR")
-    tunes = (tune for name in names for tune in _read_corpus(name))
+    found = [] if passed_over is None else passed_over
+    tunes = (tune for name in names for tune in _read_corpus(name, found))
     if limit is None:
         yield from tunes
         return
@@ -145,7 +163,8 @@ def _find(name: str) -> Path:
     if name.startswith("path:"):
         path = Path(name.removeprefix("path:")).expanduser()
         if not path.exists():
-            raise UserError(f"corpus {name}: there is no folder {path} and no such file")
+            what = "file" if path.suffix else "folder"
+            raise UserError(f"corpus {name}: there is no {what} {path}")
         return path
     if name not in CORPORA:
         raise UserError(
@@ -161,34 +180,60 @@ def _find(name: str) -> Path:
     return path
 
 
-def _read_corpus(name: str) -> Iterator[SourceTune]:
+def _read_corpus(name: str, passed_over: list[PassedOver]) -> Iterator[SourceTune]:
     root = _find(name)
     paths = [root]
     if root.is_dir():
-        paths = sorted(root.rglob("*.abc"), key=lambda path: path.relative_to(root).as_posix())
+        suffixes = (".abc",) if name in CORPORA else SUFFIXES
+        inside = (path for path in root.rglob("*") if path.suffix.lower() in suffixes)
+        paths = sorted(inside, key=lambda path: path.relative_to(root).as_posix())
     else:
         root = root.parent
     # A folder of the user's own is named after itself, so that ids do not depend on where it lies.
     corpus = CORPORA.get(name) or Corpus(root.resolve().name, licence="not stated")
+    before = len(passed_over)
     found = False
     for path in paths:
         file = f"{corpus.name}/{path.relative_to(root).as_posix()}"
-        try:
-            text = repair_encoding(decode(path.read_bytes()))
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from error
-        for index, (line, tune) in enumerate(split_tunebook(text), start=1):
+        tunes = _tunes_of(path, essen=name == "essenFolksong")
+        if isinstance(tunes, str):
+            passed_over.append(PassedOver(file, tunes))
+            continue
+        for index, (line, tune) in enumerate(tunes, start=1):
             found = True
             yield _source_tune(corpus, file, index, line, tune)
     if not found:
+        reasons = [f"{each.file}: {each.reason}" for each in passed_over[before:][:3]]
         raise UserError(
-            f"corpus {name}: no tunes (`X:` …) in the .abc files there; {found_in.advice(root)}"
+            f"corpus {name}: no tunes (`X:` …) in the .abc files there; "
+            + "".join(f"{reason}; " for reason in reasons)
+            + found_in.advice(root)
         )
+
+
+def _tunes_of(path: Path, *, essen: bool) -> list[tuple[int, str]] | str:
+    """The tunes of a file with their first lines, or why there are none."""
+    if not path.is_file():  # a pipe would wait for ever
+        if path.is_dir():
+            return "it is a folder"
+        return "it is no file" if path.exists() else "it is a link that leads nowhere"
+    try:
+        text = decode(path.read_bytes())
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    tunes = split_tunebook(repair_encoding(text) if essen else text)
+    if path.suffix.lower() != ".abc":  # prose may have a line that begins with `K:`
+        tunes = [(line, tune) for line, tune in tunes if re.search(r"^\s*X:", tune, re.MULTILINE)]
+    if tunes:
+        return tunes
+    if re.search(r"<(?:!DOCTYPE|html|head|body)\b", text[:5000], re.IGNORECASE):
+        return "it is HTML, not ABC"
+    return "it is empty" if not text.strip() else "it holds no tune (`X:` … `K:` …)"
 
 
 def _source_tune(corpus: Corpus, file: str, index: int, line: int, text: str) -> SourceTune:
     fields: dict[str, list[str]] = defaultdict(list)
-    for letter, value in re.findall(r"^([A-Z]):[ \t]*(.*?)[ \t]*$", text, re.MULTILINE):
+    for letter, value in re.findall(r"^[ \t]*([A-Z]):[ \t]*(.*?)[ \t]*$", text, re.MULTILINE):
         fields[letter].append(value)
     credits = dict.fromkeys(value.strip('" ') for value in fields["Z"])
     region = _FILE_REGIONS.get(file) or corpus.region
@@ -225,9 +270,9 @@ def dance_type_of(text: str) -> str:
 
 
 def repair_encoding(text: str) -> str:
-    """Undoes CP437 bytes that were taken for Latin-1, file by file.
+    """Undoes CP437 bytes that were taken for Latin-1 in a file of Essen's.
 
-    Essen's German and Chinese files hold "n\\x81xu" for "nüxu" and "mu\\xe1" for "muß": their DOS
+    Its German and Chinese files hold "n\\x81xu" for "nüxu" and "mu\\xe1" for "muß": their DOS
     bytes were converted to UTF-8 as if they were Latin-1.  C1 control characters give it away.
     """
     if not re.search("[\x80-\x9f]", text):

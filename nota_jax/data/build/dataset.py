@@ -80,8 +80,10 @@ def build(
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
     if workers < 1:
         raise UserError(f"workers is {workers}: at least 1 is needed")
+    passed_over = list[corpora.PassedOver]()
     tunes = sorted(
-        corpora.read(corpus_names, limit), key=lambda tune: _digest(settings.seed, tune.id)
+        corpora.read(corpus_names, limit, passed_over),
+        key=lambda tune: _digest(settings.seed, tune.id),
     )
     arguments = {
         "corpora": sorted({tune.corpus for tune in tunes}),
@@ -96,7 +98,7 @@ def build(
     with staging.opened(out, arguments | _tools()) as work:
         homes, split = _homes(corpus_names, tunes, settings)
         _draw_missing(work, chunks, settings, workers, homes)
-        report = _assemble(work, len(chunks), arguments, split)
+        report = _assemble(work, len(chunks), arguments, split, passed_over)
         staging.publish(work, out)
     return report
 
@@ -139,6 +141,7 @@ def _plan(source: SourceTune, settings: Settings, homes: Mapping[str, str]) -> P
     tally = Tally()
     place = source.region, source.corpus
     tally.count("tunes", *place)
+    tally.count("file", source.file)
     try:
         tune = abc.parse(source.text, source=source.file, line=source.line)
         problems = {problem.kind: problem for problem in abc.check(tune)}
@@ -210,6 +213,7 @@ def _records(
             yield split, record
     if drawn:
         tally.count("drawn", region, plan.source.corpus)
+        tally.count("drawn file", plan.source.file)
 
 
 def _versions(drawing: Drawing, plain: Picture, tinted: Picture, settings: Settings) -> list[Page]:
@@ -259,7 +263,13 @@ def _draw_missing(
             )
 
 
-def _assemble(work: Path, n_chunks: int, arguments: dict, split: dict) -> dict:
+def _assemble(
+    work: Path,
+    n_chunks: int,
+    arguments: dict,
+    split: dict,
+    passed_over: Sequence[corpora.PassedOver],
+) -> dict:
     """Turns the chunks into the finished dataset in `work/dataset`; returns its report."""
     dataset = work / "dataset"
     shutil.rmtree(dataset, ignore_errors=True)
@@ -287,7 +297,8 @@ def _assemble(work: Path, n_chunks: int, arguments: dict, split: dict) -> dict:
         written[name] = lengths, sum(sizes[name])
     writer.write_metadata(dataset, written, _DESCRIPTION)
     n_bytes = {name: n for name, (_, n) in written.items()}
-    report = reports.report(tally, arguments, _tools(), n_bytes, split)
+    passed = {each.file: each.reason for each in passed_over}
+    report = reports.report(tally, arguments, _tools(), n_bytes, split, passed)
     write_atomic(dataset / staging.REPORT, json.dumps(report, indent=1, ensure_ascii=False))
     write_atomic(dataset / "build_report.md", reports.markdown(report))
     write_atomic(dataset / "contact_sheet.png", contact_sheet(dataset))

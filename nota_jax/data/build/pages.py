@@ -171,9 +171,18 @@ def _drawing(
     length = rng.randint(1, min(MOST_HIGHLIGHTED_BARS, len(tune.bars)))
     first = rng.randint(0, len(tune.bars) - length)
     return Drawing(
-        source, part, variant, tune, style, (first, first + length - 1),
+        source, part, variant, tune, style, _whole_bars(tune, first, first + length - 1),
         composer_source, interval.semitones, melody,
     )  # fmt: skip
+
+
+def _whole_bars(tune: Tune, first: int, last: int) -> tuple[int, int]:
+    """The bars from `first` to `last`, and what an ending that begins inside one cuts off."""
+    while first and not tune.bars[first - 1].barline:
+        first -= 1
+    while not tune.bars[last].barline:
+        last += 1
+    return first, last
 
 
 def pages(drawing: Drawing, plain: Picture, tinted: Picture, settings: Settings) -> Iterator[Page]:

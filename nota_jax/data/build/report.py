@@ -80,10 +80,11 @@ def report(
     tools: Mapping,
     bytes_per_split: Mapping[str, int],
     split: Mapping,
+    passed_over: Mapping[str, str],
 ) -> dict:
     """The content of build_report.json; without dates or durations, so that builds compare.
 
-    split: how tunes were split, as from `splits.summary`.
+    split: how tunes were split, as from `splits.summary`.  passed_over: why files hold no tune.
     """
     counts = tally.counts
     return {
@@ -104,8 +105,20 @@ def report(
         "composer_source": _nested(counts, "composer", (0,)),
         "staff_spacing_px": _nested(counts, "staff_spacing", (0,)),
         "licences": _nested(counts, "licence", (0,)),
+        "files_without_pages": dict(sorted({**passed_over, **_all_dropped(counts)}.items())),
         "drops": _reasons(tally, "drop"),
         "problems_kept": _reasons(tally, "problem"),
+    }
+
+
+def _all_dropped(counts: Counter) -> dict[str, str]:
+    """The files whose tunes were all dropped."""
+    drawn = {key[1] for key in counts if key[0] == "drawn file"}
+    of_file = {key[1]: n for key, n in counts.items() if key[0] == "file"}
+    return {
+        file: f"of its {n} tunes none was drawn" if n > 1 else "its one tune was not drawn"
+        for file, n in of_file.items()
+        if file not in drawn
     }
 
 
@@ -142,6 +155,10 @@ def markdown(report: Mapping) -> str:
             f"Staff spacing in pixels, down to halves: {_inline(report['staff_spacing_px'])}.",
         ],
         "## Dropped": [bullets(report["drops"]) or "Nothing."],
+        "## Files that brought nothing": [
+            "\n".join(f"- {file}: {why}" for file, why in report["files_without_pages"].items())
+            or "None."
+        ],
         "## Problems of the sources, drawn as they are": [
             bullets(report["problems_kept"]) or "None."
         ],

@@ -9,7 +9,8 @@ The format is described in docs/datasets.md, "Parsing".
 
 from nota_jax.notation.abc.fields import key_text
 from nota_jax.notation.abc.reader import parse
-from nota_jax.notation.abc.source import AbcError, decode, split_tunebook
+from nota_jax.notation.abc.source import AbcError
+from nota_jax.notation.abc.tunebook import decode, split_tunebook
 from nota_jax.notation.abc.writer import unit_note_length, unit_text, write, write_body
 from nota_jax.notation.checks import Problem, check
 

@@ -6,16 +6,20 @@ them); `Builder.finish` freezes them.
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from nota_jax.notation.abc import heads
 from nota_jax.notation.abc.accidentals import Accidentals
 from nota_jax.notation.abc.decorations import FORM_MARKS, canonical_name
-from nota_jax.notation.abc.drafts import BarDraft, Draft, freeze
-from nota_jax.notation.abc.fields import FieldError, default_normal, read_annotation, signature
-from nota_jax.notation.abc.tokens import Token, TokenError, bar_parts, length, pitch, tokens
+from nota_jax.notation.abc.drafts import BarDraft, Draft, freeze, in_ending
+from nota_jax.notation.abc.fields import MOST_IN_TUPLET, default_normal, signature
+from nota_jax.notation.abc.heads import Heads
+from nota_jax.notation.abc.source import FieldError
+from nota_jax.notation.abc.text import read_annotation, text_of
+from nota_jax.notation.abc.tokens import Token, TokenError, bar_parts, ending_text, length
 from nota_jax.notation.chords import are_chords
 from nota_jax.notation.tune import Bar, Grace, Key, Meter, Note, Tuplet
 
@@ -47,7 +51,10 @@ class Builder:
         self.accidentals = Accidentals(key)
         self.bars: list[BarDraft] = []
         self.bar = BarDraft()
+        self.octave = 0  # by how many octaves notes lie higher than they are written
         self.last: Draft | None = None  # the event before, of whatever bar
+        self.tying: Draft | None = None  # the same, unless its ties lead elsewhere
+        self.line_ended = False  # a line of the source did behind it
         self.notes: list[Draft] = []  # every event with notes, for slurs and lyrics
         self.joined = False  # no space since the event before
         self.tuplet: Tuplet | None = None
@@ -58,10 +65,13 @@ class Builder:
         self.line = 0
         self.column = 0
 
-    def take(self, token: Token) -> None:
-        """One token of the kinds in `_TAKERS`; raises `FieldError` where it makes no sense."""
+    def take(self, token: Token, text: str) -> None:
+        """One token of the kinds in `_TAKERS`; raises `FieldError` where it makes no sense.
+
+        text: what it stands for, its own unless `U:` says otherwise.
+        """
         self.column = token.column
-        _TAKERS[token.kind](self, token.text)
+        _TAKERS[token.kind](self, text)
 
     # --- Between the notes --------------------------------------------------------------------
 
@@ -80,6 +90,7 @@ class Builder:
             self._close("|", as_drawn=True)
         if breaks and self.bars and not self.bar.events:
             self.bars[-1].line_break = True
+        self.line_ended |= breaks
 
     def change(self, item: Key | Meter) -> None:
         """A key or meter from here on.
@@ -114,7 +125,7 @@ class Builder:
 
     def text(self, text: str) -> None:
         """`"Am"` is a chord symbol; `"^text"`, and whatever is no chord, an annotation."""
-        words = " ".join(text[1:-1].split())
+        words = text_of(re.sub(r"(?<!\\)\\n", " ", text[1:-1]))  # other programs' line breaks
         if are_chords(words):
             self.waiting.chord_symbol = f"{self.waiting.chord_symbol} {words}".strip()
         elif annotation := read_annotation(words):
@@ -123,31 +134,21 @@ class Builder:
     # --- Notes, chords and rests --------------------------------------------------------------
 
     def note(self, text: str) -> None:
-        self._add(self._draft(pitch(text).length), [text])
+        self._add_heads(heads.of_note(text))
 
     def chord(self, text: str) -> None:
-        inner, _, outer = text[1:].rpartition("]")
-        heads: list[str] = []
-        ties: list[bool] = []
-        for token in tokens(inner):
-            if token.kind == "note":
-                heads.append(token.text)
-                ties.append(False)
-            elif token.kind == "tie" and heads:
-                ties[-1] = True
-            elif token.kind == "decoration":
-                self.decoration(token.text)
-            elif token.kind not in ("space", "ignored", "text", "slur_open", "slur_close"):
-                raise FieldError(f"{token.text!r} inside a chord")
-        if not heads:
-            raise FieldError("a chord without notes")
-        # ABC 2.1, 4.17: the chord lasts as long as its first note.
-        self._add(self._draft(pitch(heads[0]).length * length(outer)), heads, ties)
+        self._add_heads(heads.of_chord(text))
 
     def old_chord(self, text: str) -> None:
         """`+CE+`, the chord of ABC before 1.7."""
         inner, _, outer = text[1:].rpartition("+")
         self.chord(f"[{inner}]{outer}")
+
+    def _add_heads(self, read: Heads) -> None:
+        for spelling in read.decorations:
+            self.decoration(spelling)
+        read = read._replace(pitches=heads.moved(read.pitches, self.octave))
+        self._add(self._draft(read.length), read)
 
     def rest(self, text: str) -> None:
         if text[0] == "x":  # draws nothing, so it is nothing
@@ -155,7 +156,7 @@ class Builder:
             self.waiting.factor = None
             self.joined = False
             return
-        self._add(self._draft(length(text[1:])), [])
+        self._add(self._draft(length(text[1:])))
 
     def bar_rest(self, text: str) -> None:
         if text[0] == "X":  # draws nothing
@@ -171,13 +172,13 @@ class Builder:
                 self._close("|")
             draft = self._draft(full / self.unit)
             draft.bar_rest = True
-            self._add(draft, [])
+            self._add(draft)
 
     def _draft(self, units: Fraction) -> Draft:
         return Draft(self.line, self.column, len(self.bars), units * self.unit)
 
-    def _add(self, draft: Draft, heads: list[str], ties: list[bool] | None = None) -> None:
-        """Append an event, with everything that waits for it."""
+    def _add(self, draft: Draft, read: Heads | None = None) -> None:
+        """Append an event, with everything that waits for it; no heads: a rest."""
         if self.bar.events and self.bar.events[-1].bar_rest:
             raise FieldError("a whole-bar rest (Z) stands alone in its bar")
         waiting, self.waiting = self.waiting, _Waiting()
@@ -185,11 +186,11 @@ class Builder:
             draft.duration *= waiting.factor
         draft.decorations, draft.annotations = waiting.decorations, waiting.annotations
         draft.chord_symbol = waiting.chord_symbol
-        if heads:
+        if read:
             draft.grace = self._grace_notes(waiting)
             draft.slurs_open = waiting.slurs
             self.open_slurs += [draft] * waiting.slurs
-            self._add_heads(draft, heads, ties or [False] * len(heads))
+            heads.put_on(draft, read, self.accidentals, self.tying)
             self.notes.append(draft)
         else:  # over a rest, grace notes and slurs wait on for their note
             self.waiting = _Waiting(waiting.grace, waiting.slash, waiting.slurs)
@@ -199,46 +200,14 @@ class Builder:
         if self.joined and self.last is not None:
             self.last.joined = True
         self.bar.items.append(draft)
-        self.last, self.joined = draft, True
+        self.last = self.tying = draft
+        self.joined, self.line_ended = True, False
         self.shown_key, self.shown_meter = self.key, self.meter
-
-    def _add_heads(self, draft: Draft, heads: list[str], ties: list[bool]) -> None:
-        """Noteheads with what they sound; a curve to other pitches turns out to be a slur."""
-        tied = {
-            (note.step, note.octave): note.alter
-            for note in (self.last.notes if self.last else ())
-            if note.tie
-        }
-        met = False
-        meant: list[Note] = []
-        for text, tie in zip(heads, ties, strict=True):
-            mark, step, octave, _ = pitch(text)
-            place = (step, octave)
-            if place in tied and not mark:
-                note = Note(step, octave, tied[place])
-            else:
-                note = self.accidentals.meant(mark, step, octave)
-            met |= place in tied and note.alter == tied[place]
-            meant.append(dataclasses.replace(note, tie=True) if tie else note)
-        meant.sort(key=lambda note: (note.diatonic, note.alter))
-        # Which signs the page needs follows from the order in which it shows the heads.
-        for note in meant:
-            held = tied.get((note.step, note.octave)) == note.alter and note.accidental is None
-            draft.notes.append(note if held else self.accidentals.drawn(note))
-        if tied and not met:
-            assert self.last is not None
-            self.last.set_ties(tie=False)
-            self.last.slurs_open += 1
-            draft.slurs_close += 1
 
     def grace(self, text: str) -> None:
         """Grace notes wait for their note, over a rest or barline too, and are drawn in its bar."""
-        inner = text[1:-1]
-        found = [pitch(t.text) for t in tokens(inner.removeprefix("/")) if t.kind == "note"]
-        if not found:
-            raise FieldError("grace notes {} without a note")
-        self.waiting.slash |= inner.startswith("/")
-        for mark, step, octave, units in found:
+        self.waiting.slash |= text.startswith("{/")
+        for mark, step, octave, units in heads.moved(heads.of_graces(text), self.octave):
             self.waiting.grace.append((self.accidentals.meant(mark, step, octave), units))
 
     def _grace_notes(self, waiting: _Waiting) -> Grace | None:
@@ -253,7 +222,7 @@ class Builder:
         """A tie behind a rest, as the Essen files write it, says nothing."""
         if self.last is None:
             raise FieldError("a tie that begins at no note")
-        self.last.set_ties(tie=True)
+        self.last.tie()
 
     def slur_open(self, text: str) -> None:
         self.waiting.slurs += 1
@@ -285,10 +254,15 @@ class Builder:
             raise FieldError("a tuplet begins before the one before it is full")
         parts = (text[1:].split(":") + ["", ""])[:3]
         actual = _number(parts[0], 0)
+        if actual > 9 and not parts[1]:
+            how = f"write ({actual}:8 for so many in the time of 8"
+            raise FieldError(f"the tuplet {text} does not say how long it is: {how}")
         normal = _number(parts[1], default_normal(actual, self.meter))
         count = _number(parts[2], actual)
         if not (0 < normal < 100 and 0 < count < 100):
             raise FieldError(f"{text!r} is no tuplet")
+        if actual > 9 and not (max(actual, normal) <= MOST_IN_TUPLET and count == actual):
+            raise FieldError(f"a tuplet of {actual} notes like {text} is not supported")
         self.tuplet, self.tuplet_left = Tuplet(actual, normal, self.tuplet_count), count
         self.tuplet_count += 1
 
@@ -299,16 +273,37 @@ class Builder:
         self._close(barline)
         self.bar.repeat_start |= repeat_start
         if ending:
-            self.bar.ending = ending
+            self._begin_ending(ending)
 
     def invisible_bar(self, text: str) -> None:
-        """`[|]` draws nothing; collections hang texts on it that belong to the bar's end."""
+        """`[|]` draws nothing; collections hang texts on it that belong to the bar's end.
+
+        An ending may begin at one, as at any bar line.
+        """
         self._leave_marks()
+        if ending := ending_text(text.strip("[|] \t")):
+            self._begin_ending(ending)
 
     def ending(self, text: str) -> None:
+        name = text[1:]
+        quoted = name.startswith('"')
+        self._begin_ending(text_of(name.strip('"')) if quoted else ending_text(name))
+
+    def _begin_ending(self, ending: str) -> None:
+        """A bracket begins here; inside a bar too, which no line on the page then cuts in two.
+
+        Where the bar is full, its bar line was left out, as at a line's end.  A tie that ends an
+        ending leads back to the repeat's start, and not into the next one.
+        """
+        if not ending:
+            return
         if self.bar.events:
-            raise FieldError(f"the ending {text!r} begins inside a bar")
-        self.bar.ending = text[1:].strip('"').strip()
+            full = self.bar.duration == self.meter.duration
+            self._close("|" if full else "")
+            self.bars[-1].line_break = self.line_ended
+        if in_ending(self.bars) and not ending.startswith("1"):
+            self.tying = None
+        self.bar.ending = ending
 
     def old_line_break(self, text: str) -> None:
         self.newline(breaks=True)
@@ -323,14 +318,18 @@ class Builder:
         self.waiting.decorations = []
 
     def _close(self, barline: str, *, as_drawn: bool = False) -> None:
-        """The end of a bar; as_drawn: which the page has and the source has not."""
+        """The end of a bar, or of its part before an ending that begins inside (barline "").
+
+        as_drawn: the page has this bar line and the source has not.
+        """
         if self.waiting.factor is not None:
             raise FieldError("broken rhythm across a barline")
         if self.tuplet_left:
             raise FieldError(f"the bar ends before the tuplet is full ({self.tuplet_left} missing)")
         self._leave_marks()
         self.joined = False
-        self.accidentals.new_bar(as_drawn=as_drawn)
+        if barline:
+            self.accidentals.new_bar(as_drawn=as_drawn)
         if self.bar.events:
             self.bar.barline = barline
             self.bars.append(self.bar)
@@ -362,7 +361,7 @@ def _number(digits: str, otherwise: int) -> int:
     return int(digits or otherwise)
 
 
-# What takes a token of each kind; the reader itself takes "inline" (fields) and "overlay".
+# What takes a token of each kind; the reader itself takes "inline" and "field" and "overlay".
 _TAKERS: dict[str, Callable[[Builder, str], None]] = {
     "space": Builder.space,
     "ignored": Builder.ignored,

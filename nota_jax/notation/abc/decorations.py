@@ -46,7 +46,7 @@ DECORATIONS: dict[str, str] = {
 
 def canonical_name(spelling: str) -> str | None:
     """The canonical name of `.`, `T`, `!trill!`, `+trill+` …; None for what is not drawn."""
-    name = spelling.strip("!+") if len(spelling) > 1 else spelling
+    name = spelling.strip("!+").strip() if len(spelling) > 1 else spelling
     return DECORATIONS.get(name) or (DECORATIONS.get(name.lower()) if len(name) > 1 else None)
 
 

@@ -28,6 +28,7 @@ class Draft:
     bar: int
     duration: Fraction
     notes: list[Note] = field(default_factory=list)
+    tied_whole: bool = False  # a tie stands behind it, not behind one of its heads
     bar_rest: bool = False
     joined: bool = False  # no space before the next event
     tuplet: Tuplet | None = None
@@ -39,9 +40,10 @@ class Draft:
     annotations: list[str] = field(default_factory=list)
     lyrics: list[str] = field(default_factory=list)
 
-    def set_ties(self, *, tie: bool) -> None:
-        """Ties from all of its heads, or from none."""
-        self.notes = [replace(note, tie=tie) for note in self.notes]
+    def tie(self) -> None:
+        """A tie from all of its heads."""
+        self.notes = [replace(note, tie=True) for note in self.notes]
+        self.tied_whole = True
 
     @property
     def sounding(self) -> Fraction:
@@ -72,6 +74,16 @@ class BarDraft:
     def duration(self) -> Fraction:
         """What it holds so far, in whole notes."""
         return sum((draft.sounding for draft in self.events), Fraction(0))
+
+
+def in_ending(bars: Sequence[BarDraft]) -> bool:
+    """Whether the last of some bars lies under a bracket."""
+    for i, bar in enumerate(reversed(bars)):
+        if i and bar.barline not in ("|", ""):
+            return False
+        if bar.ending:
+            return True
+    return False
 
 
 @lru_cache(maxsize=4096)
@@ -105,7 +117,10 @@ def freeze(drafts: Sequence[BarDraft]) -> tuple[Bar, ...]:
         ending = ending or bool(draft.ending)
         # ABC 2.1, 4.10: an ending lasts to the next one or to a barline other than a plain one.
         stop = ending and (
-            barline != "|" or following is None or following.repeat_start or following.ending != ""
+            barline not in ("|", "")
+            or following is None
+            or following.repeat_start
+            or following.ending != ""
         )
         bars.append(
             Bar(

@@ -1,4 +1,4 @@
-"""The fields of ABC that carry music: key, meter, unit note length, tempo, and text in general.
+"""The fields of ABC that carry music: key, meter, unit note length, tempo.
 
 Each is read from and written to the text behind its letter.  `FieldError` (a `ValueError`) says
 what is wrong with a field; the reader adds where.
@@ -6,71 +6,14 @@ what is wrong with a field; the reader adds where.
 
 from __future__ import annotations
 
-import html
 import re
-import unicodedata
 from fractions import Fraction
 
+from nota_jax.notation.abc.source import FieldError
+from nota_jax.notation.abc.staff import Staff, is_staff_word, read_staff, staff_words
+from nota_jax.notation.abc.text import text_of
 from nota_jax.notation.tempo import Tempo
 from nota_jax.notation.tune import MODE_SUFFIX, Key, Meter
-
-
-class FieldError(ValueError):
-    """What is wrong with the text of one field."""
-
-
-# --- Text -------------------------------------------------------------------------------------
-
-_ACCENTS = {
-    "`": "\u0300", "'": "\u0301", "^": "\u0302", "~": "\u0303", '"': "\u0308",
-    "c": "\u0327", "v": "\u030c", "u": "\u0306", "H": "\u030b",
-}  # fmt: skip
-_LIGATURES = {
-    "AA": "Å", "aa": "å", "AE": "Æ", "ae": "æ", "OE": "Œ", "oe": "œ", "ss": "ß",
-    "/O": "Ø", "/o": "ø", "/D": "Đ", "/d": "đ",
-}  # fmt: skip
-_ESCAPE = re.compile(
-    r"""\\(?P<plain>[\\%&])|\\(?P<ligature>AA|aa|AE|ae|OE|oe|ss|/[ODod])"""
-    r"""|\\(?P<accent>[`'^~"cvuH])(?P<letter>[A-Za-z])|(?P<entity>&(?:[A-Za-z]+|\#[0-9]{1,6});)"""
-)
-
-
-def text_of(field: str) -> str:
-    """The characters a text field stands for: ABC's mnemonics (`\\'e`) and HTML entities read."""
-
-    def character(match: re.Match[str]) -> str:
-        if match["plain"]:
-            return match["plain"]
-        if match["ligature"]:
-            return _LIGATURES[match["ligature"]]
-        if match["accent"]:
-            return unicodedata.normalize("NFC", match["letter"] + _ACCENTS[match["accent"]])
-        return html.unescape(match["entity"])
-
-    return " ".join(_ESCAPE.sub(character, field).split())
-
-
-def field_text(text: str) -> str:
-    """The field that `text_of` reads as `text`."""
-    return re.sub(r"([\\%&])", r"\\\1", text)
-
-
-_NUMBER = r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
-_COORDINATES = re.compile(rf"(?:{_NUMBER}\s*,\s*{_NUMBER}\s*)*")
-
-
-def read_annotation(text: str) -> str:
-    """A text in the music: its placement mark and words, as in `^above`; "" without words.
-
-    Where the words go is the engraver's business: `@-5,3.2 words` loses its coordinates.
-    """
-    place, words = "^", text
-    if text.startswith(("^", "_", "<", ">", "@")):
-        place, words = text[0], text[1:].strip()
-    if place == "@":
-        words = _COORDINATES.sub("", words, count=1)
-    return place + words if words else ""
-
 
 # --- Meter and lengths ------------------------------------------------------------------------
 
@@ -108,6 +51,9 @@ def default_unit(meter: Meter) -> Fraction:
     return Fraction(1, 16) if short else Fraction(1, 8)
 
 
+MOST_IN_TUPLET = 32  # of those with more than nine notes, `(11:8`
+
+
 def default_normal(actual: int, meter: Meter) -> int:
     """In the time of how many notes the tuplet `(p` of p notes stands (ABC 2.1, 4.13)."""
     if actual in (3, 6):
@@ -132,26 +78,45 @@ def length_text(length: Fraction) -> str:
 
 # --- Tempo ------------------------------------------------------------------------------------
 
-_BEAT = re.compile(r"([0-9]{1,2}/[0-9]{1,2}(?:\s+[0-9]{1,2}/[0-9]{1,2})*)\s*=\s*([0-9]{1,4})")
-_UNIT_BEAT = re.compile(r"(?:C\s*=\s*)?([0-9]{1,4})")
+_BEATS = r"[0-9]{1,2}/[0-9]{1,2}(?:\s+[0-9]{1,2}/[0-9]{1,2})*"
+# `Q:1/4=ca. 80` and `Q:1/4=112.5` are tempos too; what is drawn is a whole number.
+_RATE = r"(?:(?:ca?|circa|about)\b\.?|[~≈])?\s*([0-9]{1,4}(?:\.[0-9]+)?)(?![-–.0-9/])"
+_BEAT = re.compile(rf"(?<![0-9/])(?P<beats>{_BEATS})\s*=\s*{_RATE}")
+_UNIT_BEAT = re.compile(rf"(?:C(?P<units>[0-9]?)\s*=\s*)?{_RATE}")
+# Letters; and a range, `1/4=120-132`, is drawn as it stands.
+_WORDS = re.compile(r"[^\W\d_]{2}|[0-9]\s*[-–]\s*[0-9]")
 
 
-def read_tempo(field: str) -> Tempo | None:
+def read_tempo(field: str, unit: Fraction) -> Tempo | None:
     """`Q:` as in `"Words" 1/4=120`, either part may be absent.
 
-    `Q:80` counts unit notes, which only the whole header tells: see `Tempo.counted_in`.
+    unit: the unit note length, which is what `Q:80` and `Q:C3=80` count.  Words may lack their
+    quotes, and what is no beat is drawn as words.
     """
-    quoted = re.search(r'"([^"]*)"', field)
-    words = " ".join(quoted[1].split()) if quoted else ""
+    quoted = re.findall(r'"([^"]*)"', field)
     rest = re.sub(r'"[^"]*"', " ", field).strip()
-    if not rest:
+    match = _UNIT_BEAT.fullmatch(rest) or _BEAT.search(rest)
+    words, beats, rate = rest, list[Fraction](), 0
+    if match is not None:
+        words = f"{rest[: match.start()]} {rest[match.end() :]}".strip(" ()[].,;")
+        rate = int(Fraction(match[match.lastindex or 0]) + Fraction(1, 2))
+        beats = _beats(match.groupdict(), unit)
+    if not (0 < rate < 10_000 and beats and all(beats)) or re.search("[0-9=]", words):
+        words, beats = rest, []
+        if words and not _WORDS.search(words):
+            raise FieldError(f'Q:{field.strip()} is no tempo; write it as Q:1/4=120 or Q:"Slow"')
+    words = text_of(" ".join([*quoted, words]))
+    if not beats:
         return Tempo(words) if words else None
-    if match := _UNIT_BEAT.fullmatch(rest):
-        return Tempo(words, rate=int(match[1]))
-    match = _BEAT.fullmatch(rest)
-    if match is None or re.search(r"\b0+\b", match[1]):
-        raise FieldError(f'Q:{field.strip()} is no tempo; write it as Q:1/4=120 or Q:"Slow"')
-    return Tempo(words, tuple(Fraction(beat) for beat in match[1].split()), int(match[2]))
+    return Tempo(words, tuple(beats), rate)
+
+
+def _beats(found: dict[str, str], unit: Fraction) -> list[Fraction]:
+    """The note values of a beat; 0 for one that is none."""
+    if "beats" not in found:
+        return [unit * int(found["units"] or 1)]
+    numbers = [part.split("/") for part in found["beats"].split()]
+    return [Fraction(int(n), int(d)) if int(d) else Fraction(0) for n, d in numbers]
 
 
 # --- Key --------------------------------------------------------------------------------------
@@ -161,14 +126,19 @@ _MODES = {
     "phr": "phrygian", "lyd": "lydian", "mix": "mixolydian", "aeo": "aeolian", "loc": "locrian",
 }  # fmt: skip
 _KEY = re.compile(r"([A-G])([#b]?)\s*([A-Za-z]*)(?=$|[\s^_=])(.*)")
-_CLEF = re.compile(r"(?:clef=)?\"?(treble|bass|alto|tenor)([+-]8)?\"?")
-_ACCIDENTAL = re.compile(r"(\^\^|\^|__|_|=)([A-Ga-g])")
+_ACCIDENTAL = re.compile(r"(\^\^|\^|__|_|=)([A-Ga-g])[,']*")
+_QUARTER_TONE = re.compile(r"[\^_]+[0-9]*/[0-9]*[A-Ga-g]")
 ALTERS = {"^^": 2, "^": 1, "=": 0, "_": -1, "__": -2}
 ACCIDENTALS = {alter: mark for mark, alter in ALTERS.items()}
 
 
 def read_key(field: str) -> Key:
-    """`K:` as tonic, mode, added accidentals and clef.
+    """The key of a `K:`, its clef included, as `key_and_staff` reads it."""
+    return key_and_staff(field)[0]
+
+
+def key_and_staff(field: str) -> tuple[Key, Staff]:
+    """`K:` as tonic, mode and added accidentals, and what it says of the staff.
 
     Extensions met in the corpora: the German names `H` (B), `Es` and `As` (E flat, A flat) of the
     Essen files; `Hp` (Highland pipes) is A mixolydian, and `HP`, which draws nothing, no key.
@@ -176,11 +146,11 @@ def read_key(field: str) -> Key:
     """
     text = " ".join(field.split())
     if text in ("", "none"):
-        return Key("")
+        return Key(""), Staff()
     pipes, _, tail = text.partition(" ")
     if pipes in ("HP", "Hp"):
         return _with_tail(Key("") if pipes == "HP" else Key("A", "mixolydian"), tail, field)
-    if _CLEF.match(text) or text.split()[0] == "none":
+    if is_staff_word(pipes) or pipes == "none":
         return _with_tail(Key(""), text.removeprefix("none"), field)
     text = re.sub(r"^([EA])s(?=$|\s)", r"\1b", re.sub(r"^H(?=$|\s|m)", "B", text))
     match = _KEY.fullmatch(text)
@@ -193,25 +163,34 @@ def read_key(field: str) -> Key:
     return _with_tail(Key(tonic, mode), tail, field)
 
 
-def _with_tail(key: Key, tail: str, field: str) -> Key:
-    """The key with what follows its mode: `exp`, accidentals, clef."""
-    clef, accidentals = key.clef, []
+def states_key(field: str) -> bool:
+    """Whether a `K:` names a key; `K:clef=bass` speaks of the staff alone."""
+    words = field.split()
+    return not words or not is_staff_word(words[0])
+
+
+def _with_tail(key: Key, tail: str, field: str) -> tuple[Key, Staff]:
+    """The key with what follows its mode: `exp`, accidentals, clef and other words of the staff."""
+    accidentals: list[tuple[str, int]] = []
     explicit = False
-    for word in tail.split():
-        if match := _CLEF.fullmatch(word):
-            clef = match[1] + (match[2] or "")
-        elif word == "exp":
+    of_staff = []
+    for word in staff_words(tail):
+        if word == "exp":
             explicit = True
         elif re.fullmatch(f"(?:{_ACCIDENTAL.pattern})+", word):
             marks = _ACCIDENTAL.findall(word)
             accidentals += [(step.upper(), ALTERS[mark]) for mark, step in marks]
+        elif _QUARTER_TONE.match(word):
+            raise FieldError(f"a quarter tone ({word!r}) is not supported")
         else:
-            raise FieldError(f"K:{field.strip()}: do not know what {word!r} is")
+            of_staff.append(word)
+    staff = read_staff(of_staff, f"K:{field.strip()}")
     if explicit:
         key = Key("")  # `exp` draws the listed accidentals and nothing of the mode's signature
     if abs(key.fifths) > 7:
         raise FieldError(f"K:{field.strip()} has more than seven sharps or flats")
-    return Key(key.tonic, key.mode, tuple(dict(accidentals).items()), clef)
+    clef = staff.clef or "treble"
+    return Key(key.tonic, key.mode, tuple(dict(accidentals).items()), clef), staff
 
 
 def key_text(key: Key) -> str:

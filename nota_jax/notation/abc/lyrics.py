@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from nota_jax.notation.abc.fields import FieldError, text_of
+from nota_jax.notation.abc.fields import FieldError
+from nota_jax.notation.abc.text import text_of
 
 _SYLLABLE = re.compile(r"(?:\\-|[^\s\-_*|])+")
 # A literal hyphen inside a syllable is kept as a non-breaking one: "-" ends a syllable.
@@ -32,6 +33,11 @@ def syllables(field: str) -> list[str]:
         joined = False
         position += 1
     return entries
+
+
+def count(field: str) -> int:
+    """How many notes a `w:` line is laid under."""
+    return sum(entry != "|" for entry in syllables(field))
 
 
 def align(field: str, bars: Sequence[int]) -> list[str]:

@@ -1,13 +1,8 @@
-"""ABC as it lies in files: decoding, tunebooks of many tunes, and the error that says where."""
+"""Lines of text, and the errors that say what is wrong and where."""
 
 from __future__ import annotations
 
-import re
-from itertools import pairwise
-
 from nota_jax.errors import UserError
-
-_FIELD = re.compile(r"([A-Za-z]):(.*)")
 
 
 class AbcError(UserError):
@@ -33,48 +28,14 @@ class AbcError(UserError):
         return (_rebuild, (self.message, self.source, self.tune, self.line, self.column))
 
 
+class FieldError(ValueError):
+    """What is wrong with the text of one field or token; the reader adds where it stands."""
+
+
 def _rebuild(message: str, source: str, tune: str, line: int, column: int) -> AbcError:
     return AbcError(message, source=source, tune=tune, line=line, column=column)
-
-
-def decode(data: bytes) -> str:
-    """The text of an ABC file: UTF-8, or Latin-1 where it is not (old collections)."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 def lines_of(text: str) -> list[str]:
     """Lines by the three newlines of text files only (`str.splitlines` knows a dozen)."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-
-
-def split_tunebook(text: str) -> list[tuple[int, str]]:
-    """(first line number, text) of every tune in a file of many.
-
-    A tune reaches from its `X:` to the next blank line or `X:`.  Fields of the file header (the
-    first block of the file, where it has no `X:`) are put before each tune's own, and the first
-    line number is lowered by as many lines, so that line numbers of errors stay the file's.
-    """
-    lines = lines_of(text)
-    starts = [i for i, line in enumerate(lines) if line.startswith("X:")]
-    inherited = _file_header(lines[: starts[0]]) if starts else []
-    tunes = []
-    for start, end in pairwise([*starts, len(lines)]):
-        block = lines[start:end]
-        blank = next((i for i, line in enumerate(block) if not line.strip()), len(block))
-        tunes.append((start + 1 - len(inherited), "\n".join(inherited + block[:blank])))
-    return tunes
-
-
-def _file_header(lines: list[str]) -> list[str]:
-    """The field lines of the file's first block; comments and free text are no header."""
-    header: list[str] = []
-    for line in lines:
-        if not line.strip():
-            if header:
-                break
-        elif _FIELD.match(line):
-            header.append(line)
-    return header

@@ -60,6 +60,8 @@ def spans(text: str, bar: int = 0) -> Iterator[Span]:
             elif kind in _EVENTS:
                 last = Span(first if begun is None else begun, end, "event", bar, event)
                 begun = None
+            elif kind == "ending" and event:  # it begins inside a bar, which it parts in two
+                bar, event = bar + 1, 0
             elif kind == "bar":
                 yield Span(first, end, "bar line", bar, event)
                 if first > start:  # at the beginning of a line one opens its bar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -10,12 +11,13 @@ from nota_jax.notation.abc.decorations import decoration_text
 from nota_jax.notation.abc.fields import (
     ACCIDENTALS,
     default_normal,
-    field_text,
     is_ending_number,
     key_text,
     length_text,
 )
 from nota_jax.notation.abc.lyrics import lyrics_text
+from nota_jax.notation.abc.text import field_text, quoted_text
+from nota_jax.notation.tempo import Tempo
 from nota_jax.notation.tune import Bar, Event, Grace, Item, Key, Meter, Note, Tune
 from nota_jax.notation.walk import signatures
 
@@ -55,9 +57,13 @@ def header(tune: Tune, unit: Fraction | None = None) -> str:
     lines += [f"T:{field_text(title)}" for title in tune.titles]
     lines += [f"C:{field_text(tune.composer)}"] if tune.composer else []
     lines += [f"M:{tune.meter.text}", f"L:{unit_text(unit)}"]
-    lines += [f"Q:{tune.tempo}"] if tune.tempo else []
+    lines += [f"Q:{_tempo_text(tune.tempo)}"] if tune.tempo else []
     lines += [f"K:{key_text(tune.key)}"]
     return "".join(line + "\n" for line in lines)
+
+
+def _tempo_text(tempo: Tempo) -> str:
+    return str(dataclasses.replace(tempo, words=quoted_text(tempo.words)))
 
 
 def write_body(
@@ -71,13 +77,13 @@ def write_body(
     bars = range(len(tune.bars)) if bars is None else bars
     unit = unit or unit_note_length(tune)
     tuplets = Counter(event.tuplet.number for event in tune.events if event.tuplet)
-    in_force = signatures(tune)
+    in_force, clefs = signatures(tune), _clefs(tune)
     lines: list[str] = []
     text, line_bars = "", list[Bar]()
     for i in bars:
         bar = tune.bars[i]
         text += _opening(bar, tune.bars[i - 1] if line_bars else None)
-        text += _items_text(bar.items, unit, in_force[i].meter, tuplets)
+        text += _items_text(bar.items, unit, in_force[i].meter, clefs[i], tuplets)
         line_bars.append(bar)
         follows = i + 1 in bars
         joined = follows and not (breaks and bar.line_break)
@@ -101,16 +107,29 @@ def _opening(bar: Bar, before: Bar | None) -> str:
     if not bar.ending:
         return text
     if not is_ending_number(bar.ending):
-        return f'{text}["{bar.ending}" '
+        return f'{text}["{quoted_text(bar.ending)}" '
     short = before is not None and before.barline in ("|", ":|") and not bar.repeat_start
     return f"{text}{'' if short else '['}{bar.ending} "
 
 
-def _items_text(items: Iterable[Item], unit: Fraction, meter: Meter, tuplets: Counter[int]) -> str:
+def _clefs(tune: Tune) -> list[str]:
+    """The clef in force at the left of every bar."""
+    clef, found = tune.key.clef, []
+    for bar in tune.bars:
+        found.append(clef)
+        clef = next((item.clef for item in bar.items[::-1] if isinstance(item, Key)), clef)
+    return found
+
+
+def _items_text(
+    items: Iterable[Item], unit: Fraction, meter: Meter, clef: str, tuplets: Counter[int]
+) -> str:
+    """meter: at the first note; clef: at the left, which a key without one leaves as it is."""
     text, tuplet = "", None
     for item in items:
         if isinstance(item, Key):
-            text += f"[K:{key_text(item)}] "
+            back = " treble" if item.clef == "treble" != clef else ""
+            text, clef = f"{text}[K:{key_text(item)}{back}] ", item.clef
         elif isinstance(item, Meter):
             meter = item
             text += f"[M:{item.text}] "
@@ -126,7 +145,7 @@ def _items_text(items: Iterable[Item], unit: Fraction, meter: Meter, tuplets: Co
 def _tuplet_text(actual: int, normal: int, count: int, meter: Meter) -> str:
     """`(3`, `(3:2:4`, `(3::2` …: the shortest that says it."""
     p = f"({actual}"
-    q = "" if normal == default_normal(actual, meter) else str(normal)
+    q = "" if normal == default_normal(actual, meter) and actual < 10 else str(normal)
     if count != actual:
         return f"{p}:{q}:{count}"
     return f"{p}:{q}" if q else p
@@ -136,8 +155,8 @@ def event_text(event: Event, unit: Fraction) -> str:
     """One note, chord or rest with what is attached to it, without its tuplet's mark."""
     text = "(" * event.slurs_open
     text += _grace_text(event.grace) if event.grace else ""
-    text += f'"{event.chord_symbol}"' if event.chord_symbol else ""
-    text += "".join(f'"{annotation}"' for annotation in event.annotations)
+    texts = [event.chord_symbol] if event.chord_symbol else []
+    text += "".join(f'"{quoted_text(words)}"' for words in [*texts, *event.annotations])
     text += "".join(decoration_text(name) for name in event.decorations)
     length = "" if event.bar_rest else length_text(event.duration / unit)
     if not event.notes:

@@ -14,6 +14,8 @@ _BAR_LINES = {
     "thick thin dot": "|:", "dot thin thick thin dot": "::",
     "dot thin thick thick thin dot": "::", "thin thin thick thin dot": "|||:",
     "thin thick thick thin dot": "|]|:",
+    # A change of key or meter stands between the bar line and the start of the repeat.
+    "thin thick thin dot": "|:",
 }  # fmt: skip
 
 

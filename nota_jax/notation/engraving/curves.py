@@ -113,6 +113,9 @@ def _attach_tie(
     from_head = _TIE_STARTS[0] <= curve.x0 - head.x <= _TIE_STARTS[1]
     if not (from_head and abs(curve.y0 - head.y) <= _TIE_HEIGHT and bar.system == curve.first):
         return
+    if curve.kind == "lv":  # it leads back to where the repeat begins
+        head.tie = True
+        return
     height = head.y - bar.lines[4]
     for spot in rows[curve.last]:
         if (spot.bar.number, spot.event.number) <= (bar.number, event.number):

@@ -27,8 +27,8 @@ ACCIDENTALS = {-2: "ff", -1: "f", 0: "n", 1: "s", 2: "x"}
 # Clef name (ABC) → MEI's shape and line; "+8" or "-8" may follow the name.
 CLEFS = {"treble": ("G", 2), "bass": ("F", 4), "alto": ("C", 3), "tenor": ("C", 4)}
 
-# Bar line closing a bar → MEI's measure@right.
-BARLINES = {"|": "single", "||": "dbl", "|]": "end", ":|": "rptend"}
+# Bar line closing a bar → MEI's measure@right; none is drawn where an ending begins inside a bar.
+BARLINES = {"": "invis", "|": "single", "||": "dbl", "|]": "end", ":|": "rptend"}
 
 
 def to_mei(tune: Tune) -> str:

@@ -16,7 +16,7 @@ from nota_jax.notation.engraving.mei import drawn_key, split_clef
 from nota_jax.notation.engraving.readback import DrawnBar, DrawnEvent, Head, LaidOut, Sign
 from nota_jax.notation.engraving.spans import lyric_text, split_annotation
 from nota_jax.notation.tune import Event, Item, Key, Meter, Note, Tune
-from nota_jax.notation.walk import Signatures, slurs, split_changes
+from nota_jax.notation.walk import Signatures, leads_back, slurs, split_changes
 
 
 def proof(tune: Tune, laid_out: LaidOut) -> tuple[int, ...]:
@@ -208,12 +208,17 @@ def _check_pitches(tune: Tune, laid_out: LaidOut, starts: set[int]) -> None:
     """The alterations that follow from the drawing (key, accidentals, ties) are the sounding ones.
 
     An accidental holds for its step in every octave to the end of the bar (ABC 2.1's default),
-    and over a tie for the note tied to.
+    and over a tie for the note tied to.  A bar ends at a line that is drawn, and a tie does not
+    lead from one ending to the next.
     """
     key: dict[str, int] = {}
     tied: dict[int, int] = {}
+    altered: dict[str, int] = {}
     for i, (bar, shown) in enumerate(zip(tune.bars, laid_out.bars, strict=True)):
-        altered: dict[str, int] = {}
+        if i and laid_out.bars[i - 1].barline:
+            altered = {}
+        if i and leads_back(tune, i - 1, i):
+            tied = {}
         events = iter(bar.events)
         if i in starts:
             key = {}  # every system states its signature anew

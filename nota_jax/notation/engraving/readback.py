@@ -210,7 +210,7 @@ def _read_bars(music: ET.Element) -> list[RawBar]:
             system += 1
         elif kind == "measure":
             bars.append(read_bar(element, system))
-        elif kind.split(" ")[0] in ("tie", "slur"):
+        elif kind.split(" ")[0] in ("tie", "lv", "slur"):
             curves.append((system, element))
         elif kind == "voltaBracket":
             brackets.append((system, element))

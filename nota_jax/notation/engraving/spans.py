@@ -79,13 +79,18 @@ def head_id(eid: str, event: Event, n: int) -> str:
 
 
 def _tie(tie: Tie) -> ET.Element:
-    """A tie to the same line or space in the next event."""
-    if tie.end is None:
-        raise EngraveError(f"bar {tie.start.bar + 1}: a tie leads to no note of its pitch")
+    """A tie to the same line or space in the next event, or to the end of its bar."""
     eid = event_id(tie.start)
     start = head_id(eid, tie.start.event, tie.head)
+    name = {ID: f"{eid}t{tie.head}", "startid": f"#{start}"}
+    if tie.leads_back:
+        unit = int(tie.start.meter.text.rpartition("/")[2]) if "/" in tie.start.meter.text else 4
+        beat = float((tie.start.in_bar + tie.start.event.sounding) * unit + 1)
+        return ET.Element("lv", name | {"tstamp2": f"0m+{beat:g}"})
+    if tie.end is None:
+        raise EngraveError(f"bar {tie.start.bar + 1}: a tie leads to no note of its pitch")
     end = head_id(event_id(tie.end), tie.end.event, tie.end_head)
-    return ET.Element("tie", {ID: f"{eid}t{tie.head}", "startid": f"#{start}", "endid": f"#{end}"})
+    return ET.Element("tie", name | {"endid": f"#{end}"})
 
 
 def _slur(start: Place, end: Place, number: int) -> ET.Element:

@@ -42,6 +42,8 @@ def bar_numbers(tune: Tune) -> tuple[tuple[int, ...], Fraction]:
 
     def completes(i: int) -> bool:
         """Whether bars i − 1 and i are the parts of one bar that a section mark cuts."""
+        if not tune.bars[i - 1].barline:  # an ending begins inside the bar
+            return True
         parts = lengths[i - 1], lengths[i]
         return (
             min(parts) > 0

@@ -28,7 +28,7 @@ _BATCH = 60  # tunes: what a crash would cost
 _STAFF = 16.0  # its staff size in points, four staff spaces: as songbooks have it
 
 _ALTERS = {-2: "eses", -1: "es", 0: "", 1: "is", 2: "isis"}
-_BARS = {"|": "|", "||": "||", "|]": "|.", ":|": ":|."}
+_BARS = {"": "", "|": "|", "||": "||", "|]": "|.", ":|": ":|."}
 # With a start-repeat behind it; what LilyPond draws at a line's end and the next one's head.
 _BARS_BEFORE_REPEAT = {"|": ".|:", "||": ".|:-||", "|]": ".|:-|.", ":|": ":|.|:"}
 _DECORATIONS = {

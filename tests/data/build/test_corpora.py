@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -10,6 +11,7 @@ import pytest
 
 from nota_jax.data.build import corpora
 from nota_jax.errors import UserError
+from nota_jax.notation import abc
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +148,88 @@ def test_music21_is_never_imported():
         "sys.exit('music21' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- Files as they are found --------------------------------------------------------------------
+
+TUNE = "X:1\nT:{}\nK:C\nC|]\n"
+
+
+def titles(path, passed_over: list[corpora.PassedOver] | None = None) -> list[str]:
+    """The titles read from a file or folder of one's own."""
+    tunes = corpora.read([f"path:{path}"], passed_over=passed_over)
+    return [title for tune in tunes for title in abc.parse(tune.text).titles]
+
+
+@pytest.mark.parametrize(
+    "data, expected",
+    [
+        (TUNE.format("Paddy’s café").encode("cp1252"), ["Paddy’s café"]),
+        # One odd byte spoils no other tune of a file.
+        (TUNE.format("Señor Ó Briain").encode() + TUNE.format("Caf\udce9").encode(
+            "utf-8", "surrogateescape"), ["Señor Ó Briain", "Café"]),
+        (b"%%abc-charset iso-8859-2\n\n" + TUNE.format("Dvořák").encode("iso-8859-2"), ["Dvořák"]),
+        (b"X:1\nI:abc-charset koi8-r\n" + "T:Калинка\nK:C\nC|]".encode("koi8-r"), ["Калинка"]),
+        (b"%%abc-charset no-such-set\n\n" + TUNE.format("Né").encode(), ["Né"]),
+        (b"%%abc-charset utf-16\n\n" + TUNE.format("Né").encode(), ["Né"]),
+        (TUNE.format("Né").encode("utf-16"), ["Né"]),
+        (b"\xfe\xff" + TUNE.format("Né").encode("utf-16-be"), ["Né"]),
+        (TUNE.format("One").encode("utf-8-sig") + TUNE.format("Two").encode("utf-8-sig"),
+         ["One", "Two"]),
+        (TUNE.format("\x81lvar").encode("latin-1"), ["lvar"]),  # a byte without a character
+        (b"T:No number\nK:C\nC|]\n\nfree text\n\nT:Nor here\nK:C\nD|]\n",
+         ["No number", "Nor here"]),
+        (b"T:First\nK:C\nC|]\n\nX:2\nT:Second\nK:C\nD|]\n", ["First", "Second"]),
+        (TUNE.format("One").replace("\n", "\r").encode(), ["One"]),
+        (b"  X:1\n  T:Far in\n  K:C\n  C|]\n", ["Far in"]),
+        (b"<html><body><pre>\nX:1\nT:Copied\nK:C\nC|]\n</pre></body></html>\n", ["Copied"]),
+    ],
+)  # fmt: skip
+def test_no_title_is_garbled_and_no_tune_lost(tmp_path, data, expected):
+    (tmp_path / "tunes.abc").write_bytes(data)
+    assert titles(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    "text, n_bars",
+    [
+        ("X:1\nK:C\nC|D|\n\nE|F|]\n", 4),  # music behind a blank line
+        ("X:1\nK:C\nC|D|\n\nw:la la\n\nE|F|]\n", 2),  # words alone part them
+        ("X:1\nT:A\n\nM:4/4\nK:C\nC|D|]\n", 2),  # the key behind one
+        ("X:1\nK:C\nC|D|]\n\nA bad age.\n\nX:2\nK:C\nE|]\n", 2),  # free text
+        ("X:1\nK:C\nC|D|\n%%begintext\n\nX:9\n%%endtext\nE|]\n", 3),
+    ],
+)
+def test_a_tune_ends_where_its_music_does(tmp_path, text, n_bars):
+    (tmp_path / "tunes.abc").write_text(text)
+    tune = next(corpora.read([f"path:{tmp_path}"]))
+    assert len(abc.parse(tune.text).bars) == n_bars
+
+
+def test_every_file_that_brings_nothing_is_named(tmp_path):
+    folder = tmp_path / "mine"
+    (folder / "folder.abc").mkdir(parents=True)
+    (folder / "capitals.ABC").write_text(TUNE.format("Capitals"))
+    (folder / "text.txt").write_text(TUNE.format("Text"))
+    (folder / "notes.txt").write_text("K: is for key\n")
+    (folder / "page.abc").write_text("<!DOCTYPE html><html><body>404</body></html>")
+    (folder / "prose.abc").write_text("no tune here\n")
+    (folder / "void.abc").write_text("")
+    (folder / "link.abc").symlink_to(folder / "nowhere.abc")
+    os.mkfifo(folder / "pipe.abc")
+    passed_over = list[corpora.PassedOver]()
+    assert titles(folder, passed_over) == ["Capitals", "Text"]
+    assert {each.file.removeprefix("mine/"): each.reason for each in passed_over} == {
+        "folder.abc": "it is a folder",
+        "link.abc": "it is a link that leads nowhere",
+        "notes.txt": "it holds no tune (`X:` … `K:` …)",
+        "page.abc": "it is HTML, not ABC",
+        "pipe.abc": "it is no file",
+        "prose.abc": "it holds no tune (`X:` … `K:` …)",
+        "void.abc": "it is empty",
+    }
+
+
+def test_a_file_that_is_not_there_is_called_a_file(tmp_path):
+    with pytest.raises(UserError, match=r"there is no file .*tunes\.abc"):
+        list(corpora.read([f"path:{tmp_path / 'tunes.abc'}"]))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 from nota_jax.notation.abc.decorations import DECORATIONS, decoration_text
-from nota_jax.notation.abc.fields import default_normal, length_text
+from nota_jax.notation.abc.fields import MOST_IN_TUPLET, default_normal, length_text
 from nota_jax.notation.abc.grammar.steps import (
     END,
     NOTHING,
@@ -15,7 +15,7 @@ from nota_jax.notation.abc.grammar.steps import (
     TUPLETS,
     Steps,
     What,
-    keys,
+    changed_keys,
     onward,
     text,
 )
@@ -110,6 +110,7 @@ def _slur_or_tuplet(needs_note: bool, in_tuplet: bool, marks: int) -> Steps:
         for digit in "23456789":
             mark = dataclasses.replace(_tuplet_mark(int(digit)), slurs=-1)
             yield digit, (("tuplet", int(digit), 0, 0, ""), mark)
+        yield "1", (("long tuplet", "1"), What(slurs=-1))
     yield from _in_prefix(True, in_tuplet, marks)
 
 
@@ -124,6 +125,7 @@ def _tuplet(p: int, q: int, r: int, part: str) -> Steps:
         yield from _in_prefix(False, True)
     if part == "":
         yield ":", (("tuplet", p, 0, 0, ":"), NOTHING)
+        yield from _long_tuplet(str(p))
     elif part == ":" and not q:
         for digit in "123456789":
             step = _tuplet_mark(p, int(digit), known=True)
@@ -134,6 +136,28 @@ def _tuplet(p: int, q: int, r: int, part: str) -> Steps:
         for digit in "123456789":
             step = _tuplet_mark(p, q, int(digit), known=True)
             yield digit, (("tuplet", p, q, int(digit), "::"), step)
+
+
+def _long_tuplet(p: str, q: str = "") -> Steps:
+    """`(11:8`, of ten notes and more; p, q: as much as is written of them."""
+    if not p.endswith(":"):
+        grown = {p + digit for digit in "0123456789"} if len(p) == 1 else {p + ":"}
+        for further in grown & _LONG:
+            yield further[-1], (("long tuplet", further), NOTHING)
+        return
+    for digit in "0123456789" if q else "123456789":
+        more = q + digit
+        if int(more) <= MOST_IN_TUPLET:
+            mark = TUPLETS.index((int(p[:-1]), int(more), int(p[:-1])))
+            goes_on = int(more + "0") <= MOST_IN_TUPLET
+            then = ("long tuplet", p, more) if goes_on else ("prefix", False, True, 0)
+            # Of `(2` and `(3` a mark was given that this one says more closely.
+            yield digit, (then, What(tuplet=mark, known=bool(q) or p[0] != "1"))
+    if q:
+        yield from _in_prefix(False, True)
+
+
+_LONG = {f"{p}{end}" for p in range(10, MOST_IN_TUPLET + 1) for end in ("", ":")}
 
 
 def _note_begins(kind: str, accidental: str = "") -> Iterable[tuple[str, tuple]]:
@@ -232,13 +256,17 @@ def _bracket(place: str) -> Steps:
     yield from _chord(0, "")
     if place == "event":
         yield "|", (("bar line", "[|"), What(bar=2))
+        # An ending that begins inside the bar: what it parts may be short on both sides.
+        yield '"', (("quoted", ("ending", True)), What(bar=2))
+        for digit in "123456789":
+            yield digit, (("ending", False), What(bar=2))
     if place == "start":
         yield '"', (("quoted", ("ending", True)), NOTHING)
         for digit in "123456789":
             yield digit, (("ending", False), NOTHING)
     if place in ("start", "item"):
         yield "M", (("exactly", ":", ("number", "[M", "")), NOTHING)
-        yield "K", (("exactly", ":", ("key", keys(), "]", ("changed",))), NOTHING)
+        yield "K", (("exactly", ":", ("key", changed_keys(), "]", ("changed",))), NOTHING)
 
 
 def _chord(heads: int, written: str) -> Steps:
@@ -304,6 +332,7 @@ def _done() -> Steps:
 KINDS: dict[str, Callable[..., Steps]] = {
     "first line": _first_line, "line": _line, "opening": _opening, "begun": _begun, "item": _item,
     "changed": _changed, "prefix": _in_prefix, "slur or tuplet": _slur_or_tuplet, "tuplet": _tuplet,
+    "long tuplet": _long_tuplet,
     "accidental": _accidental, "head of note": _head_of_note, "length": _length,
     "behind": _behind_event, "bar rest": _bar_rest, "bar line": _bar_line, "ending": _ending,
     "more endings": _more_endings, "bracket": _bracket, "chord": _chord,

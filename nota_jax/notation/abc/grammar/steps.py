@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
-from nota_jax.notation.abc.fields import key_text, read_meter
+from nota_jax.notation.abc.fields import MOST_IN_TUPLET, key_text, read_meter
 from nota_jax.notation.tune import MODES, Key
 
 TICKS = 2880  # of a unit note: whole numbers for all that is written, tuplets included
@@ -26,7 +26,10 @@ METERS = (
     "2+3/8", "3+2/8", "2+2+3/8", "3+2+2/8", "2+3+2/8", "3+3+2/8", "2+3/4", "3+2/4",
 )  # fmt: skip
 UNITS = ("1/4", "1/8", "1/16")
-TUPLETS = tuple((p, q, r) for p in range(2, 10) for q in range(1, 10) for r in range(1, 10))
+TUPLETS = (
+    *((p, q, r) for p in range(2, 10) for q in range(1, 10) for r in range(1, 10)),
+    *((p, q, p) for p in range(10, MOST_IN_TUPLET + 1) for q in range(1, MOST_IN_TUPLET + 1)),
+)
 _CLEFS = ("treble", "bass", "alto", "tenor", "treble-8", "treble+8", "bass-8")
 _TONICS = tuple(step + sign for step in "CDEFGAB" for sign in ("", "#", "b"))
 # Characters that mean something somewhere; of the others, one is like the next.
@@ -123,6 +126,12 @@ def keys() -> frozenset[str]:
     drawn = (Key(tonic, mode, (), clef) for tonic in _TONICS for mode in MODES for clef in _CLEFS)
     texts = {key_text(k) for k in drawn if abs(k.fifths) <= 7}
     return frozenset(texts | {key_text(Key("", clef=clef)) for clef in _CLEFS})
+
+
+@cache
+def changed_keys() -> frozenset[str]:
+    """Those of changes in the music, which may lead back to the treble clef from another."""
+    return keys() | {f"{text} treble" for text in keys() if " " not in text}
 
 
 KINDS: dict[str, Callable[..., Steps]] = {

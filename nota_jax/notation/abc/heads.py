@@ -1,0 +1,109 @@
+"""The heads of a note, a chord or grace notes: what is written, what sounds, what is drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from nota_jax.notation.abc.accidentals import Accidentals
+from nota_jax.notation.abc.drafts import Draft
+from nota_jax.notation.abc.source import FieldError
+from nota_jax.notation.abc.tokens import Pitch, Token, TokenError, length, pitch, tokens
+from nota_jax.notation.tune import Note
+
+_PASSED_OVER = ("space", "ignored", "text", "slur_open", "slur_close")
+
+
+class Heads(NamedTuple):
+    """As written: the pitches, which of them a tie leaves, their length in units, and marks."""
+
+    pitches: list[Pitch]
+    ties: list[bool]
+    length: Fraction
+    decorations: list[str]
+
+
+def of_note(text: str) -> Heads:
+    read = pitch(text)
+    return Heads([read], [False], read.length, [])
+
+
+def of_chord(text: str) -> Heads:
+    """`[CE-G]2`; `FieldError` where something else than notes stands in it."""
+    inner, _, outer = text[1:].rpartition("]")
+    read = Heads([], [], length(outer), [])
+    for kind, written, _ in _inner(inner):
+        if kind == "note":
+            read.pitches.append(pitch(written))
+            read.ties.append(False)
+        elif kind == "tie" and read.pitches:
+            read.ties[-1] = True
+        elif kind == "decoration":
+            read.decorations.append(written)
+        elif kind not in _PASSED_OVER:
+            raise FieldError(f"{written!r} inside a chord")
+    if not read.pitches:
+        raise FieldError("a chord without notes")
+    # ABC 2.1, 4.17: the chord lasts as long as its first note.
+    return read._replace(length=read.pitches[0].length * read.length)
+
+
+def of_graces(text: str) -> list[Pitch]:
+    """`{/gab}`; `FieldError` where there is no note, or a chord, which a grace note here is not."""
+    found = list(_inner(text[1:-1].removeprefix("/")))
+    if any(token.kind in ("chord", "old_chord") for token in found):
+        raise FieldError("a chord as grace note ({[…]}) is not supported")
+    pitches = [pitch(token.text) for token in found if token.kind == "note"]
+    if not pitches:
+        raise FieldError("grace notes {} without a note")
+    return pitches
+
+
+def _inner(code: str) -> Iterator[Token]:
+    try:
+        yield from tokens(code)
+    except TokenError as fault:  # its column is none of the line's
+        raise FieldError(str(fault)) from None
+
+
+def moved(pitches: Sequence[Pitch], octaves: int) -> list[Pitch]:
+    """Pitches as `K:… octave=` means them."""
+    high = [read._replace(octave=read.octave + octaves) for read in pitches]
+    if any(not 0 <= read.octave <= 9 for read in high):
+        raise FieldError("with octave= a note lies outside any instrument's range")
+    return high
+
+
+def put_on(draft: Draft, read: Heads, accidentals: Accidentals, before: Draft | None) -> None:
+    """Gives a draft its heads, and the event `before`, whose ties lead here, those that do.
+
+    A tie joins equal pitches: one behind a chord those that have one here.  Where none has, the
+    curve turns out to be a slur.
+    """
+    tied = [note for note in before.notes if note.tie] if before else []
+    places = {(note.step, note.octave): note.alter for note in tied}
+    meant: list[Note] = []
+    for (mark, step, octave, _), tie in zip(read.pitches, read.ties, strict=True):
+        if (step, octave) in places and not mark:
+            note = Note(step, octave, places[step, octave])
+        else:
+            note = accidentals.meant(mark, step, octave)
+        meant.append(dataclasses.replace(note, tie=tie))
+    meant.sort(key=lambda note: (note.diatonic, note.alter))
+    # Which signs the page needs follows from the order in which it shows the heads.
+    for note in meant:
+        held = places.get((note.step, note.octave)) == note.alter and note.accidental is None
+        draft.notes.append(note if held else accidentals.drawn(note))
+    if before is None or not tied:
+        return
+    joined = {(n.diatonic, n.alter) for n in tied} & {(n.diatonic, n.alter) for n in meant}
+    if before.tied_whole or not joined:
+        before.notes = [
+            dataclasses.replace(n, tie=n.tie and (n.diatonic, n.alter) in joined)
+            for n in before.notes
+        ]
+    if not joined:
+        before.slurs_open += 1
+        draft.slurs_close += 1
