@@ -139,6 +139,9 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.eval.update(dict(temperature=0.0, top_p=1.0, template="mistral_instruct"))
     c.eval.grammar = False  # True: transcriptions can only be canonical ABC
     c.eval.views = 1  # of each page, moved by a few pixels, that are read together; up to 8
+    # Steps between two evaluations while training, on `sample` validation pages of each task, drawn
+    # by the seed; the best stays beside the newest `keep` (docs/evaluation.md).  0: none.
+    c.eval.every, c.eval.sample = 0, 16
     return c
 
 

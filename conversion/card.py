@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 from conversion import hf_config
-from nota_jax import history, tables
+from nota_jax import history, places, tables
+from nota_jax.checkpoint import scores
 from nota_jax.models import ink
 from nota_jax.models.config import NotaGPTConfig
 
@@ -88,7 +90,7 @@ def write(folder: Path, config: NotaGPTConfig, step: int | None, image_mode: str
     parts += ["\n## Base models\n", *_bases(chain[-1] if chain else (folder, {}))]
     if chain:
         parts += ["\n## Training\n", *_phases(chain, step), "\n## Data\n", *_data(chain)]
-        parts += ["\n## Evaluation\n", *_evaluation(folder)]
+        parts += ["\n## Evaluation\n", *_evaluation(folder, step)]
     return "\n".join(parts) + "\n" + use(image_mode)
 
 
@@ -102,7 +104,7 @@ def _chain(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     chain: list[tuple[Path, dict[str, Any]]] = []
     while (folder / "config.json").is_file() and len(chain) < MOST_PHASES:
         chain.append((folder, hf_config.read_json(folder / "config.json")))
-        folder = Path(chain[-1][1].get("previous") or "-")
+        folder = places.folder_of(chain[-1][1].get("previous") or "-")
     return chain
 
 
@@ -129,7 +131,7 @@ def _architecture(config: NotaGPTConfig) -> list[str]:
 
 def _bases(oldest: tuple[Path, dict[str, Any]]) -> list[str]:
     folder, config = oldest
-    start = Path(config["init_from"]) if config.get("init_from") else folder
+    start = places.folder_of(config["init_from"]) if config.get("init_from") else folder
     if (start / "conversion.json").is_file():
         made = hf_config.read_json(start / "conversion.json")
         lines = [f"- {source['name']} (layout {source['layout']})" for source in made["sources"]]
@@ -137,16 +139,16 @@ def _bases(oldest: tuple[Path, dict[str, Any]]) -> list[str]:
     if config.get("init_from"):
         return [f"- {config['init_from']}"]
     if config.get("parts"):
-        return [_part(expression, Path(run)) for expression, run in config["parts"]]
+        return [_part(expression, run) for expression, run in config["parts"]]
     random = f"random weights, seed {config.get('seed', 0)}"
     if previous := config.get("previous"):
         return [f"- {previous}, if it was there when training began (it is not now); else {random}"]
     return [f"- none: {random}"]
 
 
-def _part(expression: str, run: Path) -> str:
+def _part(expression: str, place: str) -> str:
     """A part that a run of ours trained before the phases."""
-    line = f"- `{expression}`: trained from random weights by {run}"
+    run, line = places.folder_of(place), f"- `{expression}`: trained from random weights by {place}"
     if not (run / "config.json").is_file():
         return line
     config = hf_config.read_json(run / "config.json")
@@ -167,10 +169,13 @@ def _phases(chain: list[tuple[Path, dict[str, Any]]], step: int | None) -> list[
     headers = (
         "phase", "steps", "tasks", "trains", "learning rate", "questions per step", "config digest",
     )  # fmt: skip
+    left = {chain[0][0]: step} | {
+        before: _began(folder) for (folder, _), (before, _) in itertools.pairwise(chain)
+    }
     rows = [
         (
             _name(config),
-            _steps(folder, step if folder == chain[0][0] else None),
+            _steps(folder, left[folder]),
             ", ".join(config["data"]["tasks"]),
             _trains(config),
             f"{config['optim']['learning_rate']:g}",
@@ -198,6 +203,13 @@ def _name(config: dict[str, Any]) -> str:
     return str(config["phase"] or config["objective"])
 
 
+def _began(folder: Path) -> int | None:
+    """Which step of the phase before it a run began from; None: the newest, as it was then."""
+    state = history.read(folder)
+    _, which = places.split(state.marks.get("began", "") if state else "")
+    return int(which) if which else None
+
+
 def _steps(folder: Path, step: int | None) -> str:
     """How far a run came: of a phase that others started from, its newest checkpoint."""
     done = history.latest_step(folder) if step is None else step
@@ -213,7 +225,7 @@ def digest(config: dict[str, Any]) -> str:
 
 def _data(chain: list[tuple[Path, dict[str, Any]]]) -> list[str]:
     lines, essen = [], False
-    parts = [Path(run) / "config.json" for _, run in chain[-1][1].get("parts", ())]
+    parts = [places.folder_of(run) / "config.json" for _, run in chain[-1][1].get("parts", ())]
     configs = [hf_config.read_json(path) for path in parts if path.is_file()]
     configs += [config for _, config in reversed(chain)]
     for folder in dict.fromkeys(config["data"]["dir"] for config in configs):
@@ -236,17 +248,29 @@ def _asked(settings: dict[str, Any]) -> str:
     return "".join(f"; {what}" for what in said)
 
 
-def _evaluation(folder: Path) -> list[str]:
-    found = sorted(folder.glob("evaluation_*/evaluation.json"))
+def _which(evaluation: str) -> str:
+    """Of which step an evaluation's folder tells, "" for the newest: evaluation_test@800."""
+    return evaluation.partition(places.MARK)[2].partition("_")[0]
+
+
+def _evaluation(folder: Path, step: int | None) -> list[str]:
+    """What the run's own evaluations of this checkpoint found; those of others are not told."""
+    score = scores.read(folder / "checkpoints" / str(step))
+    lines = [f"A sample of validation pages, asked while it trained: {score}.\n"] if score else []
+    newest = step in (None, history.latest_step(folder))
+    found = [
+        path for path in sorted(folder.glob("evaluation_*/evaluation.json"))
+        if _which(path.parent.name) == ("" if newest else str(step))
+    ]  # fmt: skip
     if not found:
-        return ["Not evaluated yet."]
-    lines = []
+        return lines or ["Not evaluated yet."]
     for path in found:
-        scores = hf_config.read_json(path)
-        asked = scores.get("all", {}).get("questions", 0)
-        settings = scores.get("settings", {})
+        figures = hf_config.read_json(path)
+        asked = figures.get("all", {}).get("questions", 0)
+        settings = figures.get("settings", {})
+        which = "its newest checkpoint" if newest else "this checkpoint"
         lines.append(
-            f"Measured by the run itself, with its newest checkpoint, on {asked} held-out "
+            f"Measured by the run itself, with {which}, on {asked} held-out "
             f"questions ({', '.join(settings.get('splits', []))}{_asked(settings)}):\n"
         )
         table = path.with_suffix(".md")

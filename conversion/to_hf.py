@@ -3,9 +3,10 @@
     python -m conversion.to_hf --ckpt CKPT --out DIR [--dtype bfloat16] [--max-shard-size 5GB]
 
 CKPT is the directory of a run of any phase (its frozen base and what it trained are joined; the
-newest checkpoint, or --step N) or of a conversion.  DIR gets legacy tensor names, which are the
-only ones that transformers 4.46, 4.57 and 5 all load, configuration, tokenizer, chat template,
-processor files, and a model card.  Without --dtype each tensor keeps its own.
+newest checkpoint, or that of RUN@best or RUN@STEP) or of a conversion.  DIR gets legacy tensor
+names, which are the only ones that transformers 4.46, 4.57 and 5 all load, configuration,
+tokenizer, chat template, processor files, and a model card.  Without --dtype each tensor keeps its
+own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from conversion import card, fill, from_hf, hf_config, hf_tokenizer, names, tensors
+from nota_jax import places
 from nota_jax.checkpoint import fingerprints, slices
 from nota_jax.data.feed import tokenizer
 from nota_jax.data.feed.chat import IMAGE, image_token_id
@@ -55,19 +57,26 @@ class Trained:
     image_mode: str
     template: str
 
+    @property
+    def place(self) -> str:
+        """As `nota_jax.places` spells it, its step as a number."""
+        return places.spelled(self.folder, self.stored.step)
 
-def open_run(folder: str | Path, step: int | None = None) -> Trained:
+
+def open_run(place: str | Path) -> Trained:
     """What a run or a conversion holds, checked, with nothing large in memory.
+
+    place: as `nota_jax.places` spells it.
 
     Raises:
       UserError: no such run, the wrong base, parameters that are not the described model's.
     """
-    folder = Path(folder)
+    folder = places.folder_of(place)
     if not folder.is_dir():
         raise UserError(f"there is no directory {folder}")
     if not (folder / "base").exists() and tensors.is_checkpoint(folder):
         raise UserError(f"{folder} is in Hugging Face's format already")
-    stored = slices.Stored(folder, step)
+    stored = slices.Stored(place)
     tok = load_tokenizer(folder) if tokenizer.find(folder) else None
     if fill.EMBEDDING not in stored.forms:
         raise UserError(f"{folder} holds no {fill.EMBEDDING}: it is not the run of a NotaGPT")
@@ -197,12 +206,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--max-shard-size", default="5GB", metavar="SIZE")
-    parser.add_argument("--step", type=int, help="which checkpoint; the newest if not given")
     args = parser.parse_args(argv)
     return exit_status(
-        lambda: export(
-            open_run(args.ckpt, args.step), args.out, args.dtype, parse_size(args.max_shard_size)
-        ),
+        lambda: export(open_run(args.ckpt), args.out, args.dtype, parse_size(args.max_shard_size)),
         interrupted="nothing was left under the final name",
     )
 

@@ -251,7 +251,7 @@ def _load_theirs(torch: Any, transformers: Any, hf: Path) -> Any:
 def _run_ours(run: to_hf.Trained, cases: Sequence[Case], eos: int, new_tokens: int) -> list[Result]:
     config = run.architecture
     model = NotaGPT(config)
-    params = steps.load_params(run.folder, param_shapes(config), step=run.stored.step)
+    params = steps.load_params(run.place, param_shapes(config))
     variables = {"params": jax.tree.map(jnp.asarray, params)}
 
     def stage(method):

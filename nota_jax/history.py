@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nota_jax import jsontext, values
+from nota_jax import jsontext, places, values
 from nota_jax.errors import UserError, cut
 from nota_jax.files import full_disk_is_an_error
 
@@ -63,10 +63,8 @@ class State:
 
 
 def latest_step(run_dir: str | Path) -> int:
-    """Of the newest checkpoint; 0 where there is none.  Orbax names what is whole by its step."""
-    folder = Path(run_dir, "checkpoints")
-    names = os.listdir(folder) if folder.is_dir() else []
-    return max((int(name) for name in names if name.isdecimal()), default=0)
+    """Of the newest checkpoint; 0 where there is none."""
+    return max(places.steps(run_dir), default=0)
 
 
 def read(run_dir: str | Path) -> State | None:

@@ -2,7 +2,7 @@
 
     python -m nota_jax.main --config=configs/phase2.py                    # size tiny
     python -m nota_jax.main --config=configs/phase2.py:7b                 # the paper's run
-    python -m nota_jax.main --config=configs/phase2.py --mode=evaluate
+    python -m nota_jax.main --config=configs/phase2.py --mode=evaluate [--config.run_dir=RUN@best]
     python -m nota_jax.main --config=configs/phase2.py:7b --mode=plan --target=a100-80gb:8 [--fit]
     python -m nota_jax.main --config=configs/phase2.py --config.optim.learning_rate=3e-4
 
@@ -22,7 +22,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from nota_jax import history, typed, values
+from nota_jax import history, places, typed, values
 from nota_jax.environment import quiet
 from nota_jax.errors import UserError, cut, exit_status
 
@@ -45,7 +45,7 @@ def _command(argv: Sequence[str]) -> bool:
     """What a command line asks for, done; True where it was stopped on request."""
     config, mode, plan_flags = parse(argv)
     if mode != "plan":  # which reads none of them
-        begun = history.latest_step(config.run_dir) > 0
+        begun = history.latest_step(places.folder_of(config.run_dir)) > 0
         changed = typed.changed(config, _without_overrides(argv))
         typed.require_places(config, typed.named(argv), changed, begun)
     return run_mode(config, mode, plan_flags)
@@ -65,6 +65,8 @@ def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bo
     from nota_jax.parallel import processes
 
     params = interrupted = None
+    folder, which = places.split(config.run_dir)
+    config.run_dir = str(folder)
     with processes.together() as cluster:
         say = print if processes.is_main() else _silent
         if cluster:
@@ -76,7 +78,7 @@ def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bo
             params, interrupted = outcome.state.params, outcome.interrupted
             del outcome  # the optimizer's moments, whose room evaluation is planned without
         if not interrupted and (mode == "evaluate" or config.eval.split):
-            run.evaluate_run(prepared, params, say)
+            run.evaluate_run(prepared, params, say, which)
     return bool(interrupted)
 
 
@@ -116,6 +118,11 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
     if mode.value != "plan" and any(chosen.values()):
         named = ", ".join(f"--{name}" for name, value in chosen.items() if value)
         raise UserError(f"{named} belongs to --mode=plan")
+    if mode.value != "evaluate" and (which := places.split(config.value.run_dir)[1]):
+        raise UserError(
+            f"config.run_dir is {config.value.run_dir}: a run is written to a folder, and "
+            f"{places.MARK}{cut(which)} says which of its checkpoints is read, with --mode=evaluate"
+        )
     if mode.value == "evaluate" and not config.value.eval.split:
         raise UserError("--mode=evaluate needs pages to ask: --config.eval.split=test")
     changed = typed.changed(config.value, _without_overrides(argv))

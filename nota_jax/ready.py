@@ -17,7 +17,7 @@ import jax
 from ml_collections import ConfigDict
 from transformers import PreTrainedTokenizerFast
 
-from nota_jax import history
+from nota_jax import history, places
 from nota_jax.data.build import corpora, dataset, found_in
 from nota_jax.data.build.pages import Settings
 from nota_jax.data.feed import tokenizer
@@ -35,7 +35,7 @@ from nota_jax.units import human_bytes, rough_time
 
 Say = Callable[[str], None]
 
-TRAINING_SPLIT = "train"
+TRAINING_SPLIT, VALIDATION_SPLIT = "train", "validation"
 
 # What a run directory may hold; where other things lie as well, one of the first says that it is
 # one.  (A repository may have a folder called checkpoints.)
@@ -209,20 +209,30 @@ def leave_out_absent_tasks(config: ConfigDict, say: Say) -> None:
 
 
 def require_split(config: ConfigDict) -> None:
-    """The pages that the run ends its training with are there; asked before it begins.
+    """The pages that the run is evaluated on, on the way and in the end, are there; asked before it
+    begins.
 
     Raises:
       UserError: they are not, and what can be asked instead.
     """
     split = config.eval.split
-    if not split:
+    if not split and not config.eval.every:
         return
     sizes = reader.split_sizes(config.data.dir)
-    lacking = [task for task in config.data.tasks if f"{task}_{split}" not in sizes]
-    if lacking:
+
+    def lacks(split: str) -> list[str]:
+        return [task for task in config.data.tasks if f"{task}_{split}" not in sizes]
+
+    if config.eval.every and (lacking := lacks(VALIDATION_SPLIT)):
+        raise UserError(
+            f"{config.data.dir} has no pages in "
+            f"{', '.join(f'{task}_{VALIDATION_SPLIT}' for task in lacking)}, so there would be no "
+            "evaluation while training: --config.eval.every=0 goes without"
+        )
+    if split and (lacking := lacks(split)):
         whole = [
             part for part in ("validation", "test", "test_style", "test_scan", "train")
-            if all(f"{task}_{part}" in sizes for task in config.data.tasks)
+            if not lacks(part)
         ]  # fmt: skip
         raise UserError(
             f"{config.data.dir} has no pages in {', '.join(f'{t}_{split}' for t in lacking)}, so "
@@ -254,7 +264,8 @@ def prepare_tokenizer(config: ConfigDict, say: Say) -> PreTrainedTokenizerFast:
       UserError: the run was trained with another than the one that lies in it now.
     """
     run_dir, own = Path(config.run_dir), Path(config.run_dir) / "tokenizer"
-    home = config.tokenizer or tokenizer.find(config.previous, config.init_from)
+    starts = (config.previous, config.init_from)
+    home = config.tokenizer or tokenizer.find(*(places.folder_of(p) for p in starts if p))
     begun = history.latest_step(run_dir) > 0 or (run_dir / "base").exists()
     # A start that never saved may have left one that was chosen then, and is not now.
     if tokenizer.find(run_dir) and (begun or not home):
@@ -284,7 +295,7 @@ def require_same_tokenizer(tok: PreTrainedTokenizerFast, origin: str | Path, key
     Raises:
       UserError: the directory they come from has another one.
     """
-    theirs = tokenizer.find(origin)
+    theirs = tokenizer.find(places.folder_of(origin))
     if theirs is not None and not _same(tok, tokenizer.load_tokenizer(theirs)):
         raise UserError(
             f"config.{key} is {origin}, whose tokenizer ({theirs}) is another than this run's: "

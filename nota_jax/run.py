@@ -24,12 +24,13 @@ from ml_collections import ConfigDict
 from transformers import PreTrainedTokenizerFast
 
 from conversion import from_hf, hf_config, tensors
-from nota_jax import history, ready, values
+from nota_jax import history, places, ready, values
 from nota_jax.checkpoint import steps
+from nota_jax.checkpoint.scores import exact, step_of
 from nota_jax.data.feed import pipeline, tokenizer
 from nota_jax.data.feed.chat import image_token_id
 from nota_jax.errors import UserError
-from nota_jax.evaluation import answers, kept, predict, report, score, show
+from nota_jax.evaluation import answers, kept, predict, report, sample, score, show
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.parallel import processes
 from nota_jax.parallel.mesh import batch_ways, layout, make_mesh, param_shardings, row_share
@@ -111,14 +112,15 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
     """
     config = run.config
     if config.previous and previous_state(run, say):
+        place = exact(config.previous)
         return lambda to: {
-            **steps.load_params(config.previous, run.shapes, shardings=to),
-            **known_aids(run),
+            **steps.load_params(place, run.shapes, shardings=to),
+            **known_aids(run, place),
         }
     if config.parts:
         return parts_weights(run, say)
     if config.init_from:
-        return converted_weights(run, Path(config.init_from), say)
+        return converted_weights(run, config.init_from, say)
     missing = f" ({config.previous} has no run)" if config.previous else ""
     say(f"weights: random, seed {config.seed}{missing}")
     trains = trained_parts(
@@ -135,7 +137,7 @@ def previous_state(run: Run, say: Say) -> history.State | None:
     Raises:
       UserError: something lies there that is not a run with a checkpoint, or not of this model.
     """
-    config, folder = run.config, Path(run.config.previous)
+    config, folder = run.config, places.folder_of(run.config.previous)
     if not (folder.is_dir() and os.listdir(folder)):
         return None
     state, step = history.read(folder), history.latest_step(folder)
@@ -149,17 +151,18 @@ def previous_state(run: Run, say: Say) -> history.State | None:
     history.require_same_model(folder, state, config)
     ready.require_same_tokenizer(run.tokenizer, folder, "previous")
     far = ""
-    if 0 < step < state.total_steps:
+    if (chosen := step_of(config.previous)[1]) is not None:
+        far = f", step {chosen} of {state.total_steps or step}"
+    elif 0 < step < state.total_steps:
         far = f", step {step} of {state.total_steps}: not finished"
     say(f"weights: from phase {config.phase - 1}, {config.previous}{far}")
     return state
 
 
-def known_aids(run: Run) -> Tree:
+def known_aids(run: Run, previous: str) -> Tree:
     """Aids of the previous phase and, where that had none, of the runs that trained the parts."""
-    config = run.config
-    folders = [folder for _, folder in config.parts if Path(folder).exists()]
-    found = [flatten(steps.load_parts(f, rf"{AIDS}/.*")) for f in (*folders, config.previous)]
+    trained = [place for _, place in run.config.parts if places.folder_of(place).exists()]
+    found = [flatten(steps.load_parts(place, rf"{AIDS}/.*")) for place in (*trained, previous)]
     return unflatten({path: x for aids in found for path, x in aids.items()})
 
 
@@ -190,8 +193,10 @@ def parts_weights(run: Run, say: Say) -> loop.Load:
     return load
 
 
-def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
-    """The weights of a Hugging Face directory, or of a checkpoint that was converted from one."""
+def converted_weights(run: Run, place: str, say: Say) -> loop.Load:
+    """The weights of a Hugging Face directory, of a checkpoint that was converted from one, or of a
+    run."""
+    folder = places.folder_of(place)
     if not folder.exists():
         raise UserError(
             f"config.init_from is {folder}, which is not there: give a Hugging Face directory or "
@@ -199,11 +204,12 @@ def converted_weights(run: Run, folder: Path, say: Say) -> loop.Load:
         )
     ready.require_same_tokenizer(run.tokenizer, folder, "init_from")
     if (folder / "base").exists():
-        say(f"weights: from the checkpoint {folder}")
+        place, named = exact(place), place
+        say(f"weights: from the checkpoint {place}" + f" ({named})" * (place != named))
         wanted = run.model.config
         found = hf_config.of_directory(folder, wanted.text.vocab_size, wanted.image_token_id)
         hf_config.require_same(found, wanted, folder)
-        return lambda to: steps.load_params(folder, run.shapes, shardings=to)
+        return lambda to: steps.load_params(place, run.shapes, shardings=to)
     if tensors.is_checkpoint(folder):
         say(f"weights: from Hugging Face's {folder}")
         return lambda to: from_hf.load(folder, run.model.config, to, say)
@@ -260,13 +266,22 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
     def begin(to: Mapping[str, NamedSharding]) -> Tree:
         """Called by the loop when it has the run directory to itself and finds nothing there."""
         if processes.is_main():
-            history.write(config.run_dir, total, config, marks)
+            folder, which = places.split(config.previous)
+            began = {"began": exact(config.previous)} if which and folder.is_dir() else {}
+            history.write(config.run_dir, total, config, marks | began)
         return (load or starting_weights(run, say))(to)
 
     def go_on() -> None:
         if state and processes.is_main():
             history.add(config.run_dir, state, changed, total, config, marks)
 
+    ask = None
+    if config.eval.every:
+        settings = asking(config, ready.VALIDATION_SPLIT)
+        ask = sample.asking(
+            run.model, run.tokenizer, settings, mesh, pages=config.eval.sample, seed=config.seed,
+            say=say,
+        )  # fmt: skip
     return loop.train(
         train_config(config, total, as_json(config)),
         run.model,
@@ -275,6 +290,7 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
         _Noted(batches, go_on),
         mesh,
         run.directory,
+        ask=ask,
         say=say,
     )
 
@@ -295,29 +311,48 @@ def training_splits(config: ConfigDict) -> list[str]:
     return [f"{task}_{ready.TRAINING_SPLIT}" for task in config.data.tasks]
 
 
-def weights(run: Run, say: Say = print) -> Tree:
-    """The parameters to answer with, on the mesh: those of the run's newest checkpoint or, where
-    it has not trained, of `config.init_from`."""
+def weights(run: Run, say: Say = print, which: str = "") -> Tree:
+    """The parameters to answer with, on the mesh: those of the run's newest checkpoint (or @STEP)
+    or, where it has not trained, of `config.init_from`."""
     config = run.config
     shardings = param_shardings(make_mesh(**config.mesh), run.shapes)
     if config.init_from and not (run.directory / "base").exists():
-        return converted_weights(run, Path(config.init_from), say)(shardings)
-    return steps.load_params(config.run_dir, run.shapes, shardings=shardings)
+        return converted_weights(run, config.init_from, say)(shardings)
+    return steps.load_params(f"{run.directory}{which}", run.shapes, shardings=shardings)
 
 
-def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict[str, Any]:
+def evaluate_run(
+    run: Run, params: Tree | None = None, say: Say = print, which: str = ""
+) -> dict[str, Any]:
     """Answers held-out questions and writes predictions.jsonl and evaluation.json.
 
     params: as training left them; None for `weights`.  Only process 0 gets the scores; others
       get {}.
+    which: of the run's checkpoints, "best" or a step; "" for the newest.  The answers of an older
+      one have a folder of their own.
     """
     config = run.config
     mesh = make_mesh(**config.mesh)
-    params = weights(run, say) if params is None else params
+    older = ""
+    if which:
+        step = step_of(f"{run.directory}{places.MARK}{which}")[1]
+        say(f"the checkpoint of step {step} of {run.directory} answers")
+        older = f"{places.MARK}{step}" * (step != history.latest_step(run.directory))
+    params = weights(run, say, older) if params is None else params
     params = {name: part for name, part in params.items() if name != AIDS}  # none answers
-    settings = predict.Settings(
+    settings = asking(config, config.eval.split)
+    out = kept.folder(run.directory / f"evaluation_{config.eval.split}{older}", settings)
+    predict.predict(run.model, params, run.tokenizer, settings, out, say, mesh)
+    scores = write_scores(out, say) if processes.is_main() else {}
+    processes.barrier("scores")
+    return scores
+
+
+def asking(config: ConfigDict, split: str) -> predict.Settings:
+    """How the pages of a split are asked."""
+    return predict.Settings(
         dataset=config.data.dir,
-        splits=tuple(f"{task}_{config.eval.split}" for task in config.data.tasks),
+        splits=tuple(f"{task}_{split}" for task in config.data.tasks),
         subtasks=tuple(config.data.subtasks),
         template=config.eval.template,
         image_mode=config.data.image_mode,
@@ -330,11 +365,6 @@ def evaluate_run(run: Run, params: Tree | None = None, say: Say = print) -> dict
         grammar=config.eval.grammar,
         views=config.eval.views,
     )
-    out = kept.folder(run.directory / f"evaluation_{config.eval.split}", settings)
-    predict.predict(run.model, params, run.tokenizer, settings, out, say, mesh)
-    scores = write_scores(out, say) if processes.is_main() else {}
-    processes.barrier("scores")
-    return scores
 
 
 def write_scores(out: Path, say: Say) -> dict[str, Any]:

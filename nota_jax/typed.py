@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nota_jax import jsontext
+from nota_jax import jsontext, places
 from nota_jax.errors import UserError, cut
 from nota_jax.values import OPEN, flat
 
@@ -148,10 +148,10 @@ def require_places(
     v, keys = flat(config), set(named) & set(changed)
     for key in ("tokenizer",) if begun else ("previous", "init_from", "tokenizer"):
         if key in keys and v[key]:
-            _require_there(key, Path(v[key]))
+            _require_there(key, places.folder_of(v[key]))
     if not begun and "parts" in keys:
         for _, folder in v["parts"]:
-            _require_there("parts", Path(folder))
+            _require_there("parts", places.folder_of(folder))
     folder = Path(v["data.dir"])
     build = sorted(key for key in named if key.startswith("data.build."))
     if folder.is_dir() and any(folder.iterdir()):

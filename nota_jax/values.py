@@ -31,6 +31,7 @@ from nota_jax.kinds import (
 # Their homes import jax or TensorFlow Datasets, and a mistake is to be answered at once: what
 # stands here is held equal to what stands there by tests/test_values.py.
 OBJECTIVES = ("answers", "described", "reading", "symbols", "text")
+ANSWERING = ("answers", "reading")  # objectives that learn to answer about a picture
 TEMPLATES = ("mistral_instruct", "plain")
 ASKING = ("mistral_instruct",)  # templates that have a question and an end
 IMAGE_MODES = ("pad", "center_crop")
@@ -187,6 +188,8 @@ TABLE: dict[str, Row] = {
         ("eval.template", one_of(*ASKING), FREE),
         ("eval.grammar", flag, FREE),
         ("eval.views", whole(1, 8), FREE),
+        ("eval.every", whole(0), FREE),
+        ("eval.sample", whole(1, 10_000), FREE),
     )
 }
 # Groups whose fields the configuration names itself, and what it can name.
@@ -280,6 +283,11 @@ RELATIONS = (
         ("data.pictures", "objective"),
         lambda v: 'True; rows without pictures are for the objective "text"',
         lambda v: v["data.pictures"] or v["objective"] == "text",
+    ),
+    Relation(
+        ("eval.every", "objective"),
+        lambda v: f'0 with the objective "{v["objective"]}", which learns to answer nothing',
+        lambda v: not v["eval.every"] or v["objective"] in ANSWERING,
     ),
     Relation(
         ("vocab_size", "model.text.vocab_size", "tokenizer"),

@@ -113,8 +113,8 @@ def test_the_optimizer_is_let_go_before_the_evaluation(monkeypatch):
     monkeypatch.setattr(ready, "require_split", lambda config: None)
     monkeypatch.setattr(run, "train", lambda prepared, say: outcomes.pop())
     monkeypatch.setattr(
-        run, "evaluate_run", lambda prepared, params, say: seen.append((params, alive()))
+        run, "evaluate_run", lambda prepared, params, say, which: seen.append((params, alive()))
     )
-    config = ConfigDict({"eval": {"split": "test"}})
+    config = ConfigDict({"run_dir": "runs/x", "eval": {"split": "test"}})
     assert not main.run_mode(config, "train", {})
     assert seen == [("parameters", None)]

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import tensorstore as ts
 
+from nota_jax import places
 from nota_jax.checkpoint import base, steps
 from nota_jax.checkpoint.damage import Damaged, has_sums
 from nota_jax.checkpoint.fingerprints import Fingerprint, as_shapes, checksum, mark
@@ -109,9 +110,10 @@ class Stored:
     path.  marks: with checksums, of all that has them: what earlier versions trained has none.
     """
 
-    def __init__(self, run_dir: str | Path, step: int | None = None):
-        run_dir = Path(run_dir).absolute()
-        self.step, marks, trained = steps.contents(run_dir, step)
+    def __init__(self, place: str | Path):
+        """place: as `places` spells it."""
+        self.step, marks, trained = steps.contents(place)
+        run_dir = places.folder_of(place).absolute()
         marks, trained = without_aids(marks), without_aids(trained)
         self.marks = marks | (trained if has_sums(trained) else {})
         self.forms: Mapping[str, Any] = flatten(as_shapes(marks | trained))

@@ -8,6 +8,7 @@
         optimizer/            the optimizer's state and the number of steps done
         about/                shapes and checksums, fingerprint of the base, data-iterator state,
                               totals, config
+        score.json            how well it answers, if it was asked (`scores`)
       checkpoints/<step>.damaged/   one that a disk spoiled, set aside (`damage`)
 
 Every parameter lies in exactly one of the two, so that a run directory is whole by itself and
@@ -34,9 +35,9 @@ import orbax.checkpoint as ocp
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from nota_jax import files
+from nota_jax import files, places
 from nota_jax.checkpoint import base as bases
-from nota_jax.checkpoint import verified
+from nota_jax.checkpoint import scores, verified
 from nota_jax.checkpoint.damage import Damaged, aloud, sealed, set_aside, those_aside
 from nota_jax.checkpoint.fingerprints import (
     Fingerprint,
@@ -45,6 +46,7 @@ from nota_jax.checkpoint.fingerprints import (
     require_same,
     require_shapes,
 )
+from nota_jax.checkpoint.scores import Score
 from nota_jax.errors import TryAgain, UserError
 from nota_jax.params import AIDS, Tree, flatten, join_trees, unflatten, without_aids
 
@@ -58,45 +60,29 @@ Say = Callable[[str], None]
 class Checkpoints:
     """The checkpoints of one run, as a context manager; leaving it waits for writes under way.
 
-    keep_last: how many of the newest stay; keep_best: and how many with the lowest value of the
-    metric called `best`.
+    keep_last: how many of the newest stay, beside the one that answers best.
     say: hears of checkpoints that are damaged, which are set aside.
     """
 
-    def __init__(
-        self,
-        run_dir: str | Path,
-        *,
-        keep_last: int = 2,
-        keep_best: int = 1,
-        best: str = "loss",
-        say: Say = aloud,
-    ):
+    def __init__(self, run_dir: str | Path, *, keep_last: int = 2, say: Say = aloud):
         self.directory, self.say = folder_of(run_dir), say
-        policy = preservation_policy.AnyPreservationPolicy(
-            [
-                preservation_policy.LatestN(keep_last),
-                preservation_policy.BestN(
-                    n=keep_best, get_metric_fn=lambda metrics: metrics[best], reverse=True
-                ),
-            ]
-        )
         self._options = functools.partial(
             ocp.CheckpointManagerOptions,
-            preservation_policy=policy,
-            best_fn=lambda metrics: metrics[best],
-            best_mode="min",
+            preservation_policy=preservation_policy.AnyPreservationPolicy(
+                [preservation_policy.LatestN(keep_last), scores.KeepBest(self.scored)]
+            ),
             create=True,
             todelete_subdir=LEAVING,
         )
         # Whose words are broken is set aside first: Orbax reads those of all when it opens them.
         self._clear_away()
         if jax.process_index() == 0:
-            for step in numbers(run_dir):
+            for step in places.steps(run_dir):
                 try:
                     verified.look_over(self.directory / str(step))
                 except Damaged as error:
                     self._set_aside(step, error)
+        self._scores = scores.read_all(run_dir, say)
         with files.writing(self.directory):
             self.manager = self._open(clean=True)
         self._writing: int | None = None
@@ -117,8 +103,27 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         return self.manager.latest_step()
 
+    def scored(self) -> dict[int, Score]:
+        """The scores of those that are there, by step."""
+        there = set(self.manager.all_steps())
+        return {step: score for step, score in self._scores.items() if step in there}
+
     def best_step(self) -> int | None:
-        return self.manager.best_step()
+        return scores.best(self.scored())
+
+    def score(self, step: int, score: Score) -> bool:
+        """Keeps how well a step answers, beside its checkpoint; False where it has none on disk.
+
+        Raises:
+          UserError: the disk does not take it.
+        """
+        self.wait()
+        if step not in self.manager.all_steps():
+            return False
+        if jax.process_index() == 0:
+            scores.write(self.directory / str(step), score)
+        self._scores[step] = score
+        return True
 
     def save(
         self,
@@ -128,7 +133,6 @@ class Checkpoints:
         base: Fingerprint,
         *,
         about: Mapping[str, Any],
-        metrics: Mapping[str, float],
     ) -> None:
         """Writes the state of a step; returns when it is copied, while the write goes on.
 
@@ -139,7 +143,6 @@ class Checkpoints:
           base: fingerprint of the frozen part.
           about: what else belongs to the step (the data iterator's state, totals, the
             configuration), in JSON.
-          metrics: numbers, among them the one that decides what is best.
 
         Raises:
           UserError: if this write or the one before it failed; earlier checkpoints stay.
@@ -158,7 +161,6 @@ class Checkpoints:
         with self._explained():
             self.manager.save(
                 step,
-                metrics=dict(metrics),
                 args=ocp.args.Composite(
                     params=ocp.args.StandardSave(params, bases.save_args(params)),
                     optimizer=ocp.args.StandardSave(optimizer),
@@ -251,17 +253,10 @@ def folder_of(run_dir: str | Path) -> Path:
     return Path(run_dir).absolute() / "checkpoints"
 
 
-def numbers(run_dir: str | Path) -> list[int]:
-    """The steps that a run has checkpoints of, the newest first."""
-    folder = folder_of(run_dir)
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
-
-
 def refuse_to_begin_again(run_dir: str | Path) -> None:
     """Raises UserError where there were checkpoints and none is left that could be read."""
     folder = folder_of(run_dir)
-    if not numbers(run_dir) and (aside := those_aside(folder)):
+    if not places.steps(run_dir) and (aside := those_aside(folder)):
         raise UserError(
             f"no checkpoint in {folder} is sound; set aside are "
             f"{', '.join(each.name for each in aside)}. Put back a copy, or choose another run_dir "
@@ -273,18 +268,18 @@ def refuse_to_begin_again(run_dir: str | Path) -> None:
 
 
 def contents(
-    run_dir: str | Path, step: int | None = None, say: Say = aloud
+    place: str | Path, say: Say = aloud
 ) -> tuple[int | None, Fingerprint, dict[str, dict[str, Any]]]:
     """What a run or a conversion holds: (step, fingerprint of the base, trained parameters' forms).
 
     The forms are marks with checksums but for runs of earlier versions.
 
-    step: which checkpoint; None for the latest.  None comes back where there is none to add.
+    place: as `places` spells it.  The step None comes back where there is none to add.
 
     Raises:
       UserError: no run, no such step, or a base that is not the one the checkpoint belongs to.
     """
-    return _newest_sound(run_dir, step, lambda *found: found, say)
+    return _newest_sound(*scores.step_of(place), lambda *found: found, say)
 
 
 def _newest_sound(
@@ -298,10 +293,7 @@ def _newest_sound(
     One that was asked for by its number has no other in its place.
     """
     marks = bases.read_marks(run_dir)
-    there = numbers(run_dir)
-    if step is not None and step not in there:
-        names = ", ".join(map(str, sorted(there))) or "none"
-        raise UserError(f"{run_dir} has no checkpoint of step {step}; there are: {names}")
+    there = places.steps(run_dir)
     if not there and (Path(run_dir) / "config.json").exists():
         raise UserError(f"the run in {run_dir} has no checkpoint yet: let it train first")
     if not there:
@@ -327,20 +319,19 @@ def _newest_sound(
 
 
 def load_params(
-    run_dir: str | Path,
+    place: str | Path,
     shapes: Tree,
     *,
-    step: int | None = None,
     shardings: Mapping[str, Sharding] | None = None,
     say: Say = aloud,
 ) -> dict[str, Any]:
     """The whole parameter tree of a run: its base joined with what it has trained, both verified.
 
     Args:
-      run_dir: of an earlier phase, of this one, or of a conversion.
+      place: of an earlier phase, of this one, or of a conversion, as `places` spells it; without
+        a step the newest that is sound.
       shapes: what is expected, the model's (`jax.eval_shape` of its init) with or without aids;
         aids that `shapes` do not have are left out.
-      step: which checkpoint; None for the newest that is sound.
       shardings: by path; None gives numpy arrays.
       say: hears that the newest is damaged.
 
@@ -352,23 +343,25 @@ def load_params(
     def use(step: int | None, marks: Fingerprint, trained: dict[str, Any]) -> dict[str, Any]:
         found = marks | trained if AIDS in shapes else without_aids(marks | trained)
         # Before anything large is read, or placed where only the right shapes fit.
-        problem = f"the parameters in {run_dir} are not this model's"
+        problem = f"the parameters in {place} are not this model's"
         require_shapes(as_shapes(found), shapes, problem)
         whole = _load(run_dir, step, marks, trained, shardings)
         return unflatten({path: x for path, x in whole.items() if path in found})
 
+    run_dir, step = scores.step_of(place)
     return _newest_sound(run_dir, step, use, say)
 
 
 def load_parts(
-    run_dir: str | Path,
+    place: str | Path,
     expression: str,
     *,
     shardings: Mapping[str, Sharding] | None = None,
     say: Say = aloud,
 ) -> dict[str, Any]:
-    """Those of a run's newest parameters, aids too, whose whole path matches; {} where none does.
+    """Those of a run's parameters, aids too, whose whole path matches; {} where none does.
 
+    place: as in `load_params`.
     shardings: by path; None gives numpy arrays.
     """
 
@@ -378,7 +371,8 @@ def load_parts(
         whole = _load(run_dir, step, marks, trained, shardings)
         return unflatten({path: x for path, x in whole.items() if re.fullmatch(expression, path)})
 
-    return _newest_sound(run_dir, None, use, say)
+    run_dir, step = scores.step_of(place)
+    return _newest_sound(run_dir, step, use, say)
 
 
 def _load(

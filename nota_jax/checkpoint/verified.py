@@ -8,9 +8,8 @@ from typing import Any
 
 from jax.sharding import Sharding
 
-from nota_jax import jsontext
 from nota_jax.checkpoint import base as bases
-from nota_jax.checkpoint.damage import Damaged, has_sums, reading, require_sums
+from nota_jax.checkpoint.damage import Damaged, has_sums, require_sums
 from nota_jax.checkpoint.fingerprints import (
     Fingerprint,
     as_shapes,
@@ -29,10 +28,6 @@ def look_over(folder: Path) -> None:
     for name in ("params", "optimizer"):
         if not (folder / name).is_dir():
             raise Damaged(f"{folder} is damaged: {name}/ is missing")
-    path = folder / "metrics" / "metrics"
-    with reading(path):
-        if not isinstance(jsontext.parse(path.read_bytes()), dict):
-            raise ValueError("no JSON object")
 
 
 def state(

@@ -17,7 +17,7 @@ import dataclasses
 import itertools
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -104,10 +104,9 @@ def predict(
         kept.begin(path, mark, known)
     if known:
         say(f"{len(known)} answers are already in {path}")
-    ways = 1 if mesh is None else batch_ways(mesh)
-    per_batch = -(-settings.pages_per_batch // ways) * ways
+    per_batch = pages_at_once(settings, mesh)
     with path.open("a") if main else contextlib.nullcontext() as file:
-        batches = _batches(_pages(model, tokenizer, settings), per_batch)
+        batches = in_batches(asked_pages(model, tokenizer, settings), per_batch)
         bar = tqdm(unit="question", desc="evaluate", total=_total(settings), disable=not main)
         results, start = [], time.monotonic()
         for pages in batches:
@@ -117,12 +116,12 @@ def predict(
                     del known[record["id"]]  # the page says something else by now
             asked = partial(any, [record["id"] not in known for record in records])
             if processes.share(asked):
-                answers = _answer(model, params, tokenizer, settings, pages, per_batch, mesh)
+                answers = answer(model, params, tokenizer, settings, pages, per_batch, mesh)
                 if file is None:  # not process 0
                     continue
-                for record, (answer, cut) in zip(records, answers, strict=True):
+                for record, (text, cut) in zip(records, answers, strict=True):
                     if record["id"] not in known:
-                        known[record["id"]] = record | {"prediction": answer, "cut": cut}
+                        known[record["id"]] = record | {"prediction": text, "cut": cut}
                         file.write(kept.written(known[record["id"]]))
                 file.flush()
             if main:
@@ -140,9 +139,10 @@ def weights_mark(params: Any) -> str:
     return kept.digest(fingerprints.fingerprint(params))
 
 
-def _pages(
-    model: NotaGPT, tokenizer: PreTrainedTokenizerFast, settings: Settings
+def asked_pages(
+    model: NotaGPT, tokenizer: PreTrainedTokenizerFast, settings: Settings, **sample: int
 ) -> Iterator[EvalPage]:
+    """What the settings ask; sample: `pages` and `seed` of `eval_questions`."""
     return eval_questions(
         settings.dataset,
         settings.splits,
@@ -153,19 +153,27 @@ def _pages(
         subtasks=settings.subtasks,
         template=settings.template,
         image_mode=settings.image_mode,
+        **sample,
     )
+
+
+def pages_at_once(settings: Settings, mesh: Mesh | None) -> int:
+    """Of a batch: one at least for each part that the mesh cuts it into, and all alike."""
+    ways = 1 if mesh is None else batch_ways(mesh)
+    return -(-settings.pages_per_batch // ways) * ways
 
 
 def _total(settings: Settings) -> int | None:
     return settings.questions * len(settings.splits) or None
 
 
-def _batches(pages: Iterator[EvalPage], size: int) -> Iterator[list[EvalPage]]:
+def in_batches(pages: Iterable[EvalPage], size: int) -> Iterator[list[EvalPage]]:
+    pages = iter(pages)
     while batch := list(itertools.islice(pages, size)):
         yield batch
 
 
-def _answer(
+def answer(
     model: NotaGPT,
     params: Any,
     tokenizer: PreTrainedTokenizerFast,
@@ -173,11 +181,14 @@ def _answer(
     pages: Sequence[EvalPage],
     rows: int,
     mesh: Mesh | None,
+    among: Sequence[EvalPage] = (),
 ) -> list[tuple[str, bool]]:
     """The model's answers to all questions about the pages, page after page, and whether each was
     cut off: its last token was not the end.
 
     rows: of the batch, at least as many as there are pages.  mesh: as in `predict`.
+    among: the pages of all batches, where those are known: then all have the same shapes, and their
+      programs are compiled once.
 
     A batch runs until its longest answer has ended, so header fields, which are short, do not
     wait for transcriptions.
@@ -191,17 +202,13 @@ def _answer(
     pixels = pixels.reshape(-1, *pixels.shape[2:])
     for kind in ("short", "long", *rules):
         short = kind == "short"
-        asked = [
-            [n for n, turn in enumerate(page.turns) if _kind(turn.subtask, rules) == kind]
-            for page in pages
-        ]
+        asked = [_of_kind(kind, page, rules) for page in pages]
         if not any(asked):
             continue
         # Static shapes: every batch of a kind has the same number of places for questions.
-        places = max(len(FIELDS) if short else 1, *map(len, asked))
-        longest = max(
-            len(page.prompts[n]) for page, ns in zip(pages, asked, strict=True) for n in ns
-        )
+        shaping = [(page, _of_kind(kind, page, rules)) for page in among or pages]
+        places = max(len(FIELDS) if short else 1, *(len(ns) for _, ns in shaping))
+        longest = max(len(page.prompts[n]) for page, ns in shaping for n in ns)
         turns = np.full((rows, places, longest), tokenizer.pad_token_id, np.int32)
         lengths = np.zeros((rows, places), np.int32)
         seeds = np.zeros((rows, places), np.uint32)
@@ -235,6 +242,11 @@ def _answer(
                 text = closed(text) if kind == "abc" and rules else text
                 answers[i, n] = text, len(ids) >= limit
     return [answers[i, n] for i, page in enumerate(pages) for n in range(len(page.turns))]
+
+
+def _of_kind(kind: str, page: EvalPage, rules: Mapping[str, Any]) -> list[int]:
+    """Which of a page's questions are of a kind."""
+    return [n for n, turn in enumerate(page.turns) if _kind(turn.subtask, rules) == kind]
 
 
 def _kind(subtask: str, rules: Mapping[str, Any]) -> str:

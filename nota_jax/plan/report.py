@@ -65,6 +65,7 @@ def heading(plan: Plan) -> str:
         lines.append(
             f"Evaluation, {evaluation['pages']} pages of {evaluation['questions']} question(s) at "
             f"a time, answers of at most {evaluation['new_tokens']} tokens: {_fits(evaluation)}"
+            + _beside(evaluation)
         )
     return "\n\n".join(lines)
 
@@ -76,6 +77,13 @@ def _fits(plan: Plan) -> str:
         f"{plan['verdict']}, {plan['peak'] / GIB:.1f} of {plan['memory'] / GIB:.1f} GiB, {margin} "
         + ("to spare" if plan["margin"] >= 0 else "missing")
     )
+
+
+def _beside(evaluation: Plan) -> str:
+    """What training holds meanwhile, where it is evaluated on the way."""
+    held = evaluation.get("beside", 0)
+    told = f"; {held / GIB:.1f} GiB of it are the optimizer's, held while training is evaluated"
+    return told if held else ""
 
 
 Table = tuple[Sequence[str], list[list[str]]]

@@ -97,7 +97,10 @@ def run(config: ConfigDict, settings: Settings, say: Say = print) -> Plan:
         best["tried"] = [{key: plan[key] for key in shown} for plan in tried]
     else:
         best = training(question)
-    best["evaluation"] = evaluation(question)
+    longest = best["lengths"][max(best["lengths"])]
+    best["evaluation"] = evaluation(
+        question, longest["held"]["optimizer"] if config.eval.every else 0
+    )
     report.write(best, settings.out)
     say(report.text(best))
     say(f"written: {settings.out}")
@@ -137,8 +140,12 @@ def training(question: Question) -> Plan:
     return plan
 
 
-def evaluation(question: Question) -> Plan:
-    """The plan of answering a batch of held-out questions, the optimizer's moments let go."""
+def evaluation(question: Question, beside: int = 0) -> Plan:
+    """The plan of answering a batch of held-out questions.
+
+    beside: bytes that each device holds meanwhile: while training the optimizer's moments, which
+      are let go before the evaluation at the end.
+    """
     config, chip = question.config, question.target.chip
     pages = -(-config.eval.batch_size // question.ways) * question.ways
     each = max(1, round(question.work.questions_per_row))
@@ -149,7 +156,8 @@ def evaluation(question: Question) -> Plan:
         "new_tokens": config.eval.max_new_tokens,
         "measured": measured,
         "token_s": None,
-        **verdict([measured], question.target),
+        "beside": beside,
+        **verdict([measured], question.target, beside),
     }
     if chip and "moved" in measured:
         plan["token_s"] = roofline.ends(roofline.token(measured, chip))
@@ -189,10 +197,10 @@ def fit(question: Question, say: Say) -> Iterator[Plan]:
             return
 
 
-def verdict(measured: Sequence[Mapping[str, Any]], target: Target) -> Plan:
+def verdict(measured: Sequence[Mapping[str, Any]], target: Target, beside: int = 0) -> Plan:
     """ "fits", "tight" (more than XLA takes of the memory) or "does not fit"; and in bytes on each
-    device the peak, what is there, and the margin."""
-    needed, there = max(map(peak, measured)), memory_of(target)
+    device the peak, with what is held `beside`, what is there, and the margin."""
+    needed, there = max(map(peak, measured)) + beside, memory_of(target)
     if any("out_of_memory" in m for m in measured) or needed > there:
         word = "does not fit"
     else:

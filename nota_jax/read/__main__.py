@@ -6,7 +6,8 @@
     python -m nota_jax.read page.png --ckpt runs/small/phase3
 
 PNG, JPEG, WebP, TIFF, GIF, PDF.  Nothing is fetched from anywhere; the checkpoint is the one in
-checkpoints/small unless --ckpt names another run, conversion or Hugging Face export.
+checkpoints/small unless --ckpt names another run (RUN, RUN@best, RUN@STEP), conversion or Hugging
+Face export.
 """
 
 from __future__ import annotations

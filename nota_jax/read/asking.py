@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 import nota_jax
 from conversion import from_hf, hf_config, tensors
+from nota_jax import places
 from nota_jax.checkpoint import steps
 from nota_jax.data.build.phrasings import EXTRACTION_QUESTIONS
 from nota_jax.data.feed import chat, images, tokenizer
@@ -77,7 +78,8 @@ class Answer:
 def load(checkpoint: str | Path | None = None, *, rules: bool = True, views: int = VIEWS) -> Asked:
     """A model to ask.
 
-    checkpoint: a run, a conversion or a Hugging Face export; None for the shipped one.
+    checkpoint: a run (as `places` spells it), a conversion or a Hugging Face export; None for the
+    shipped one.
     rules: write nothing but valid ABC.
     views: of each picture, 1 to 8; more take longer and err less.
 
@@ -86,7 +88,8 @@ def load(checkpoint: str | Path | None = None, *, rules: bool = True, views: int
     """
     if not 1 <= views <= len(images.VIEWS):
         raise UserError(f"views is {views}: a page is read from 1 to {len(images.VIEWS)}")
-    folder = SHIPPED if checkpoint is None else Path(checkpoint)
+    place = SHIPPED if checkpoint is None else checkpoint
+    folder = places.folder_of(place)
     if not folder.is_dir():
         where = "the shipped checkpoint" if checkpoint is None else "--ckpt"
         raise UserError(f"{where} {folder} is not there: name a run or an export with --ckpt")
@@ -100,13 +103,13 @@ def load(checkpoint: str | Path | None = None, *, rules: bool = True, views: int
     if ours:
         vocab = tokenizer.vocabulary_size(len(tok))
         config = _computed(hf_config.of_directory(folder, vocab, chat.image_token_id(tok)))
-        params = steps.load_params(folder, param_shapes(config))
+        params = steps.load_params(place, param_shapes(config))
     else:
         reading = from_hf.read(llava=folder)
         config, params = _computed(reading.architecture), from_hf.parameters(reading)
     params = jax.tree.map(lambda x: jnp.asarray(x, config.param_dtype), params)
     of_abc = abc_rules(tok, config.text.vocab_size) if rules else None
-    return Asked(NotaGPT(config), params, tok, str(folder), of_abc, views)
+    return Asked(NotaGPT(config), params, tok, str(place), of_abc, views)
 
 
 def _computed(config: NotaGPTConfig) -> NotaGPTConfig:

@@ -28,6 +28,7 @@ Say = Callable[[str], None]
 Point = tuple[int, float, Mapping[str, float]]  # step, when, report
 
 MOST_WAITING = 10_000  # reports; the oldest go first
+EVALUATION = "eval/"  # what the names of an evaluation's figures begin with
 
 
 class _Writer(Protocol):
@@ -40,15 +41,19 @@ class Journal:
     """Where a run's reports go.
 
     A resumed run forgets what was written behind the step it resumes from, so that no step occurs
-    twice.  Only one process should write; the others pass `active=False`.
+    twice; an evaluation has a line of its own.  Only one process should write; the others pass
+    `active=False`.
+
+    owed: the step that is resumed from is evaluated again, and what its evaluation wrote forgotten.
     """
 
     def __init__(
-        self, run_dir: Path, *, resumed_at: int = 0, active: bool = True, say: Say = print
-    ):
+        self, run_dir: Path, *, resumed_at: int = 0, owed: bool = False, active: bool = True,
+        say: Say = print,
+    ):  # fmt: skip
         self.streams: list[_Stream] = []
         if active:
-            lines = _Lines(run_dir / "metrics.jsonl", resumed_at, say)
+            lines = _Lines(run_dir / "metrics.jsonl", resumed_at, say, owed)
             board = _Board(run_dir / "tensorboard", resumed_at)
             self.streams = [
                 _Stream("metrics.jsonl", lines, say),
@@ -129,14 +134,14 @@ class _Stream:
 class _Lines:
     """JSON lines.  What is kept of an earlier file is written anew whole, or left as it is."""
 
-    def __init__(self, path: Path, resumed_at: int, say: Say):
-        self.path, self.resumed_at, self.say = path, resumed_at, say
+    def __init__(self, path: Path, resumed_at: int, say: Say, owed: bool = False):
+        self.path, self.resumed_at, self.say, self.owed = path, resumed_at, say, owed
         self.file: BinaryIO | None = None
         self.end = 0  # of what is whole in the file
 
     def _begin(self) -> BinaryIO:
         before = self.path.read_bytes() if self.resumed_at and self.path.exists() else None
-        kept = _kept(before or b"", self.resumed_at, self.path, self.say)
+        kept = _kept(before or b"", self.resumed_at, self.path, self.say, self.owed)
         if kept != before:
             write_atomic(self.path, kept)
         self.end = len(kept)
@@ -166,13 +171,17 @@ class _Lines:
             self.file.close()
 
 
-def _kept(content: bytes, resumed_at: int, path: Path, say: Say) -> bytes:
-    """The lines up to a step; those that cannot be read are left out, and that is said."""
+def _kept(content: bytes, resumed_at: int, path: Path, say: Say, owed: bool = False) -> bytes:
+    """The lines up to a step; those that cannot be read are left out, and that is said.
+
+    owed: the evaluation of that step is left out too.
+    """
     kept, broken = [], []
     for number, line in enumerate(content.splitlines(), 1):
         try:
-            step = jsontext.parse(line)["step"]
-            if step <= resumed_at:
+            report = jsontext.parse(line)
+            again = owed and any(name.startswith(EVALUATION) for name in report)
+            if report["step"] <= resumed_at - again:
                 kept.append(line + b"\n")
         except (ValueError, KeyError, TypeError):
             broken.append(str(number))

@@ -9,6 +9,7 @@ The order of operations, on which the exactness of a resumed run depends:
 3. Each step: take a batch, note the iterator's state, start the step on the devices, and only then
    look at the result of the step *before*, so that the devices never wait for the host.
 4. Nothing is saved that has not been looked at: a step that gave NaN never reaches the disk.
+   What is evaluated on the way is saved first; nothing that training depends on is touched.
 5. One run at a time: the lock of `run_dir` is held from before the first look at it to the end.
 6. A disk that takes no metrics or no checkpoint costs these, and not the run (`journal`, `saving`).
 """
@@ -17,13 +18,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,14 @@ from jax.sharding import Mesh, NamedSharding
 
 from nota_jax.checkpoint.base import load_base, save_base
 from nota_jax.checkpoint.fingerprints import require_shapes
+from nota_jax.checkpoint.scores import Ask
 from nota_jax.checkpoint.steps import Checkpoints, refuse_to_begin_again
 from nota_jax.errors import UserError
 from nota_jax.files import locked, write_json
 from nota_jax.parallel.hardware import peak_flops
 from nota_jax.parallel.mesh import check_rows, place_batch, row_share
 from nota_jax.params import Tree, split_tree, without_aids
-from nota_jax.training import metrics, program, trace
+from nota_jax.training import evaluating, metrics, program, trace
 from nota_jax.training import state as states
 from nota_jax.training.journal import Journal
 from nota_jax.training.nans import Look
@@ -74,6 +76,7 @@ def train(
     mesh: Mesh,
     run_dir: str | Path,
     *,
+    ask: Ask | None = None,
     say: Callable[[str], None] = print,
 ) -> Outcome:
     """Trains `model`, or goes on training it, and leaves checkpoints and metrics in `run_dir`.
@@ -88,6 +91,7 @@ def train(
         is the same in all processes.  Each reads its `row_share`.
       mesh: `parallel.mesh.make_mesh`'s.
       run_dir: made if it is not there.
+      ask: what evaluates the parameters on the way (`evaluating`); None for nothing.
       say: where the lines for people go.
 
     Raises:
@@ -111,8 +115,6 @@ def train(
             Checkpoints(
                 run_dir,
                 keep_last=config.keep_last,
-                keep_best=config.keep_best,
-                best=config.best,
                 say=say,
             )
         )
@@ -152,7 +154,11 @@ def train(
         # ---- the loop
         step, keys = phase.step(state), phase.keys
         saving = Saving(saved, say)
-        journal = stack.enter_context(Journal(run_dir, resumed_at=start, active=main, say=say))
+        due = partial(evaluating.due, config.evaluate_every if ask else 0, config.total_steps)
+        owed = due(start) and start not in saved.scored()
+        journal = stack.enter_context(
+            Journal(run_dir, resumed_at=start, owed=owed, active=main, say=say)
+        )
         signalled = stack.enter_context(_signals(say))
         peak = peak_flops(mesh.devices.flat[0])
         meter = metrics.Meter(config.objective.factors, totals, peak and peak * mesh.size)
@@ -162,9 +168,20 @@ def train(
         look = Look(run_dir, saved.latest_step, say, main, most_nans)
         report: dict[str, float] = {}
         position = batches.get_state()
-        number, interrupted = start, None
+        number = start
+
+        def evaluated() -> str | None:
+            """Evaluates the step that was saved last; why training was asked to end meanwhile."""
+            assert ask is not None  # nothing is due without
+            stopped = partial(signalled, number) if jax.process_count() == 1 else lambda: None
+            evaluating.at(number, state.params, ask, stopped, saving, journal, say)
+            meter.restart()
+            return stopped()
+
+        # A step that was saved, and not evaluated to the end, is made up for before the next.
+        interrupted = evaluated() if owed else None
         last = min(config.total_steps, config.stop_after or config.total_steps)
-        for number in range(start + 1, last + 1):
+        for number in range(start + 1, 1 + (last if interrupted is None else start)):
             asked, before = time.monotonic(), position
             if (batch := next(batches, None)) is None:
                 raise UserError(
@@ -195,7 +212,7 @@ def train(
 
             logs, saves = number % config.log_every == 0, number % config.save_every == 0
             interrupted = signalled(number)
-            saves = saves or number == last or interrupted is not None
+            saves = saves or due(number) or number == last or interrupted is not None
             logs = logs or saves
             meter.skip(look.at_all_but(0 if logs or number == start + 1 else 1))
             if number == start + 1:
@@ -213,12 +230,10 @@ def train(
                     "config": dict(config.record),
                 }
                 journal.save()
-                # Before the first finite step there is no report, and nothing that is best.
-                best = report or {config.best: math.inf}
-                saving.save(
-                    number, state.trainable, state.progress, base, about=about, metrics=best
-                )
+                saving.save(number, state.trainable, state.progress, base, about=about)
                 meter.restart()
+            if interrupted is None and due(number):
+                interrupted = evaluated()
             if interrupted:
                 break
 

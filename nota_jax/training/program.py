@@ -53,8 +53,8 @@ class TrainConfig:
     trainable: rules, True for what trains.
     accumulation: microbatches per optimizer step.
     objective: what training makes smaller.
-    keep_last, keep_best, best: checkpoints that stay, and the metric of the last report (lower is
-      better) that says which is best.
+    keep_last: newest checkpoints that stay, beside the one that answers best.
+    evaluate_every: steps between two evaluations, the last step has one too; 0: none.
     profile: first and last step to trace, or nothing.
     on_nan, most_nans: where loss or gradient is not finite, "stop", or "skip": leave the update
       out, so many times in a row at most.
@@ -70,8 +70,7 @@ class TrainConfig:
     log_every: int = 10
     save_every: int = 500
     keep_last: int = 2
-    keep_best: int = 1
-    best: str = "loss"
+    evaluate_every: int = 0
     seed: int = 0
     profile: Sequence[int] = ()
     on_nan: str = "stop"
@@ -91,6 +90,7 @@ def train_config(config: ConfigDict, total_steps: int, record: Mapping[str, Any]
         log_every=config.log_every,
         save_every=config.save_every,
         keep_last=config.keep,
+        evaluate_every=config.eval.every,
         seed=config.seed,
         profile=tuple(config.profile),
         on_nan=config.get("on_nan", "stop"),

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from nota_jax.checkpoint.base import CONTINUE
+from nota_jax.checkpoint.scores import Score
 from nota_jax.checkpoint.steps import Checkpoints
 from nota_jax.errors import UserError
 from nota_jax.parallel import processes
@@ -45,6 +46,20 @@ class Saving:
             self.under_way = step
         except UserError as error:
             self._note(step, error)
+
+    def score(self, step: int, score: Score) -> None:
+        """Keeps how well a step answers, once the step is on disk; what cannot be kept is said.
+
+        Raises:
+          UserError: too many intervals could not be saved.
+        """
+        self._settle()
+        try:
+            kept, why = self.saved.score(step, score), "the step is not on disk"
+        except UserError as error:
+            kept, why = False, str(error)
+        if not kept:
+            self.say(f"WARNING: the score of step {step} is not kept, nor can it be best: {why}")
 
     def finish(self, step: int) -> None:
         """Returns when the save of the last step is on disk.

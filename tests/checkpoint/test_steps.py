@@ -61,7 +61,7 @@ class Run:
             trainable=jax.tree.map(lambda x: x + add, self.state.trainable),
         )
 
-    def save(self, checkpoints, loss=1.0):
+    def save(self, checkpoints):
         number = int(self.state.step)
         about = {"data": {"next": number}, "config": {"size": "tiny"}}
         checkpoints.save(
@@ -70,7 +70,6 @@ class Run:
             self.state.progress,
             self.base,
             about=about,
-            metrics={"loss": loss},
         )
 
     def restore(self, checkpoints, base=None, template=None):
@@ -110,24 +109,12 @@ def test_what_is_saved_is_unharmed_by_donating_the_state(tmp_path):
         assert same(run.restore(checkpoints)[0].trainable, want)
 
 
-def test_the_newest_and_the_best_checkpoints_stay(tmp_path):
-    run = Run(tmp_path, small_params(), CONNECTOR)
-    with Checkpoints(tmp_path, keep_last=2, keep_best=1) as checkpoints:
-        for loss in (3.0, 1.0, 2.0, 4.0, 5.0):
-            run.step()
-            run.save(checkpoints, loss)
-        checkpoints.wait()
-        kept = sorted(int(p.name) for p in checkpoints.directory.iterdir())
-        assert kept == [2, 4, 5]
-        assert (checkpoints.best_step(), checkpoints.latest_step()) == (2, 5)
-
-
 def test_a_kill_while_a_checkpoint_is_let_go_leaves_no_half_of_it(tmp_path, monkeypatch):
     run = Run(tmp_path, small_params(), EVERYTHING)
     with monkeypatch.context() as patch:  # killed as it, or Orbax, begins to remove
         patch.setattr(shutil, "rmtree", lambda *_, **__: None)
         patch.setattr(deleter._ParallelDirectoryDeleter, "delete", lambda *_: None)
-        with Checkpoints(tmp_path, keep_last=1, keep_best=0) as checkpoints:
+        with Checkpoints(tmp_path, keep_last=1) as checkpoints:
             for _ in range(2):
                 run.step()
                 run.save(checkpoints)
@@ -136,7 +123,7 @@ def test_a_kill_while_a_checkpoint_is_let_go_leaves_no_half_of_it(tmp_path, monk
     assert {path.name for path in folder.iterdir()} == {"2", steps.LEAVING}
     shutil.rmtree(folder / steps.LEAVING / "1" / "about")
     said = []
-    with Checkpoints(tmp_path, keep_last=1, keep_best=0, say=said.append) as checkpoints:
+    with Checkpoints(tmp_path, keep_last=1, say=said.append) as checkpoints:
         assert checkpoints.latest_step() == 2
     assert not said and [path.name for path in folder.iterdir()] == ["2"]
 

@@ -51,7 +51,7 @@ def run_directory(folder, config, tok, *, step=3, image_mode="pad", template="mi
         for number in (1, step):
             checkpoints.save(
                 number, made.trainable, made.progress, base,
-                about={"config": record}, metrics={"loss": 1.0},
+                about={"config": record},
             )  # fmt: skip
     return params
 

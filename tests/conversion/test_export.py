@@ -11,8 +11,10 @@ from PIL import Image
 from transformers import AutoProcessor, AutoTokenizer, LlavaForConditionalGeneration
 
 from conversion import card, from_hf, to_hf, verify
-from nota_jax.checkpoint import slices
+from nota_jax import history
+from nota_jax.checkpoint import scores, slices
 from nota_jax.checkpoint.base import save_base
+from nota_jax.checkpoint.scores import Score
 from nota_jax.checkpoint.steps import load_params
 from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.tokenizer import train_bpe
@@ -218,10 +220,37 @@ def test_a_tower_that_looks_at_inked_patches_goes_out_and_comes_back(tmp_path, t
 
 def test_an_older_step_can_be_asked_for_and_a_missing_one_not(tmp_path, tok):
     run_directory(tmp_path / "run", with_tokenizer(tiny(), tok), tok)
+    assert to_hf.open_run(tmp_path / "run@3").place == str(tmp_path / "run@3")
     assert to_hf.open_run(tmp_path / "run").stored.step == 3
-    assert to_hf.open_run(tmp_path / "run", 1).stored.step == 1
+    assert to_hf.open_run(tmp_path / "run@1").stored.step == 1
     with pytest.raises(UserError, match="no checkpoint of step 2; there are: 1, 3"):
-        to_hf.open_run(tmp_path / "run", 2)
+        to_hf.open_run(tmp_path / "run@2")
+
+
+def test_the_card_of_an_older_step_tells_of_that_step(tmp_path, tok):
+    """Its own evaluations, and which step of the phase before it began from."""
+    config = with_tokenizer(tiny(), tok)
+    for name in ("one", "two"):
+        run_directory(tmp_path / name, config, tok)
+    run = tmp_path / "two"
+    scores.write(run / "checkpoints/1", Score(0.25, "header fields", "sample", {"error": 0.25}))
+    for folder, questions in (("evaluation_test", 17), ("evaluation_test@1", 19)):
+        (run / folder).mkdir()
+        found = {"settings": {"splits": ["extraction_test"]}, "all": {"questions": questions}}
+        (run / folder / "evaluation.json").write_text(json.dumps(found))
+    record = json.loads((run / "config.json").read_text()) | {
+        "phase": 3, "previous": f"{tmp_path / 'one'}@best",
+    }  # fmt: skip
+    (run / "config.json").write_text(json.dumps(record))
+    began = {"began": f"{tmp_path / 'one'}@1"}
+    history.write(run, 3, record, began)
+    newest, older = (card.write(run, config, step) for step in (3, 1))
+    assert "17 held-out questions" in newest and "19 held-out" not in newest
+    assert "with this checkpoint, on 19 held-out questions" in older and "17 held" not in older
+    assert "while it trained: 25.0 % of the header fields wrong" in older
+    assert "while it trained" not in newest and "Checkpoint of step 1 of" in older
+    rows = [line.split("|")[1:3] for line in older.splitlines() if line.startswith(("| 2", "| 3"))]
+    assert [[cell.strip() for cell in row] for row in rows] == [["2", "1"], ["3", "1 of 3"]]
 
 
 def test_a_wrong_base_is_refused(tmp_path, tok):

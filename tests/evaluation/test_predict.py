@@ -36,7 +36,7 @@ def asked(monkeypatch):
         seen.extend(page.id for page in pages)
         return [(f"answer to {turn.question}", False) for page in pages for turn in page.turns]
 
-    monkeypatch.setattr(predict, "_answer", answer)
+    monkeypatch.setattr(predict, "answer", answer)
     return seen
 
 

@@ -28,6 +28,7 @@ def train(folder, name, devices, stop):
     config = victim.configuration(folder, name, STEPS)
     config.data.batch_size = 30  # five rows
     config.optim.learning_rate = 1e-2
+    config.eval.update(dict(every=2, sample=3))
     victim.Noting.path = folder / f"{name}.order"
     run.make_mesh = lambda **sizes: make_mesh(devices=jax.devices()[:devices], **sizes)
     run.train_config = lambda *rest: dataclasses.replace(train_config(*rest), stop_after=stop)

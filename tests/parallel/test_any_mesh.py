@@ -17,7 +17,7 @@ WORKER = Path(__file__).with_name("on_any_mesh.py")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("any_mesh")
-    write_dataset(folder / "dataset", {"extraction_train": 40})
+    write_dataset(folder / "dataset", {"extraction_train": 40, "extraction_validation": 4})
     return folder
 
 
@@ -32,8 +32,14 @@ def start(folder, *words, processes=1, devices=1):
     return results[0][1]
 
 
+def logged(folder, name):
+    """Step → a figure of the journal."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    return {line["step"]: line[name] for line in lines if name in line}
+
+
 def losses(folder):
-    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").open()]
+    return list(logged(folder, "loss").values())
 
 
 def records(folder, name):
@@ -70,6 +76,15 @@ def test_a_run_goes_on_wherever_it_is_moved(folder, moved, name):
     assert records(folder, name) == records(folder, "alone")
     np.testing.assert_allclose(losses(folder / name), losses(folder / "alone"), rtol=1e-6)
     assert work(folder / name) == pytest.approx(work(folder / "alone"))
+
+
+@pytest.mark.parametrize("name", ["moved", "processes"])
+def test_a_run_is_evaluated_on_the_way_wherever_it_is(folder, moved, name):
+    """With as good as the same scores: a rounding may turn a letter of an answer."""
+    found, alone = (logged(folder / run, "eval/error") for run in (name, "alone"))
+    assert list(found) == list(alone) == [2, 4, 6, 8]
+    np.testing.assert_allclose(list(found.values()), list(alone.values()), rtol=0.05)
+    assert sum("18 questions about 3 pages" in line for line in moved.splitlines()) == 6
 
 
 def test_meshes_and_padding_are_said(moved):

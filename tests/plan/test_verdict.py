@@ -85,6 +85,23 @@ def test_evaluation_is_planned_too(tiny_plan):
     assert "Evaluation, 8 pages of 6 question(s)" in said[-2]
 
 
+def test_an_evaluation_while_training_is_planned_with_the_optimizer_beside(tiny_plan, monkeypatch):
+    out, config, found, _ = tiny_plan
+    kept = [json.loads(path.read_text()) for path in (out / "measured").glob("*.json")]
+    monkeypatch.setattr(
+        worker, "compile_apart",
+        lambda job: next(k["result"] for k in kept if ("pages" in k["job"]) == ("pages" in job)),
+    )  # fmt: skip
+    config = config.copy_and_resolve_references()
+    config.eval.every, said = 10, []
+    planned = verdict.run(config, verdict.Settings("cpu:4", False, out / "every"), said.append)
+    optimizer = planned["lengths"][128]["held"]["optimizer"]
+    assert planned["evaluation"]["peak"] == found["evaluation"]["peak"] + optimizer
+    assert planned["evaluation"]["margin"] == found["evaluation"]["margin"] - optimizer
+    assert "of it are the optimizer's, held while training is evaluated" in said[-2]
+    assert "the optimizer's" not in report.heading(found)
+
+
 def test_a_missing_extra_is_named_and_virtual_devices_answer(tiny_plan, monkeypatch):
     def gone(name):
         raise worker.importlib.metadata.PackageNotFoundError(name)

@@ -16,12 +16,13 @@ from tests.training.small_runs import PHASE_2, Batches
 def run(nano_config, nano_params, nano_batch):
     """`run(folder, on_batch, **config)` → (outcome, lines said).
 
-    hear: called with every line as it is said.
+    hear: called with every line as it is said.  ask: evaluates on the way.
     """
 
     def start(
-        folder, on_batch=lambda i, batch: None, params=nano_params, limit=100, hear=None, **options
-    ):
+        folder, on_batch=lambda i, batch: None, params=nano_params, limit=100, hear=None, ask=None,
+        **options,
+    ):  # fmt: skip
         config = dict(total_steps=6, trainable=PHASE_2, log_every=2, save_every=100)
         config["optimizer"] = OptimizerConfig(learning_rate=1e-2)
         said = []
@@ -33,6 +34,7 @@ def run(nano_config, nano_params, nano_batch):
             Batches(nano_batch, on_batch, limit),
             make_mesh(devices=jax.devices()[:1]),
             folder,
+            ask=ask,
             say=lambda line: (said.append(line), hear and hear(line)),
         )
         return outcome, said

@@ -43,12 +43,14 @@ def eval_questions(
     image_size: int,
     limit: int = 0,
     subtasks: Sequence[str] = (),
+    pages: int = 0,
+    seed: int = 0,
     template: str = "mistral_instruct",
     image_mode: str = "pad",
 ) -> Iterator[EvalPage]:
     """Pages of the splits with their questions, as `sampled` gives them, ready to be answered."""
     prefix = tuple(chat.encode_prefix(tok, template, n_image_tokens))
-    for page in sampled(dataset_dir, splits, limit, subtasks):
+    for page in sampled(dataset_dir, splits, limit, subtasks, pages, seed):
         prompts = chat.encode_prompts(tok, template, [turn.question for turn in page.turns])
         yield EvalPage(
             id=page.id,
@@ -61,12 +63,18 @@ def eval_questions(
 
 
 def sampled(
-    dataset_dir: str | Path, splits: Sequence[str], limit: int = 0, subtasks: Sequence[str] = ()
+    dataset_dir: str | Path,
+    splits: Sequence[str],
+    limit: int = 0,
+    subtasks: Sequence[str] = (),
+    pages: int = 0,
+    seed: int = 0,
 ) -> Iterator[Page]:
     """Pages of the splits, one after the other, with their questions, in a fixed random order.
 
-    The order does not depend on anything but a split's size, so that `limit` questions of each (0:
-    all) are a fair and repeatable sample of it; its last page may be cut to meet the limit.
+    The order does not depend on anything but a split's size and the seed, so that `limit` questions
+    of each (0: all) are a fair and repeatable sample of it; its last page may be cut to meet the
+    limit.  `pages` of each (0: all) are whole ones.
 
     Raises:
       UserError: `subtasks` (see `packing.RowSettings`) names one that none of the splits has.
@@ -74,14 +82,14 @@ def sampled(
     readers = [PageReader(dataset_dir, [split]) for split in splits]
     all_pages = itertools.chain.from_iterable(readers) if subtasks else ()
     wanted = wanted_subtasks(subtasks, {turn.subtask for page in all_pages for turn in page.turns})
-    for pages in readers:
-        asked = 0
-        for index in np.random.default_rng(0).permutation(len(pages)):
-            page = pages[int(index)]
+    for reader in readers:
+        asked = shown = 0
+        for index in np.random.default_rng(seed).permutation(len(reader)):
+            page = reader[int(index)]
             turns = tuple(turn for turn in page.turns if not subtasks or turn.subtask in wanted)
             turns = turns[: limit - asked] if limit else turns
             if turns:
                 yield dataclasses.replace(page, turns=turns)
-            asked += len(turns)
-            if limit and asked >= limit:
+            asked, shown = asked + len(turns), shown + bool(turns)
+            if (limit and asked >= limit) or (pages and shown >= pages):
                 break
