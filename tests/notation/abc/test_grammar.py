@@ -50,8 +50,42 @@ def test_every_canonical_text_is_taken(tune):
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        "(11:8GABcdefgabc'|]",
+        "((12:16GABGABGABGAB)|]",
+        "(20:16GABcdGABcdGABcdGABcd|]",
+        "(32:9G2|]",
+        "|:G2[1 A2:|2 B2|]",
+        '|:G2["last" A2:|',
+        "|:(G2-)[1 A2:|[2 B2|]",
+        "[K:D bass] D|[K:G treble] G|]",
+        "G|[K:D treble] G|]",
+        '"^a &quot;b&quot; 50\\% & up"G|]',
+    ],
+)
+def test_what_collections_need_is_taken(body):
+    assert refused_at(HEAD + body) is None
+    assert refused_at(body, fragment=True) is None
+
+
+def test_a_long_tuplet_is_told_as_it_is_written():
+    for text, tuplet in (
+        ("(11:8G", (11, 8, 11)),
+        ("(20:16G", (20, 16, 20)),
+        ("(32:3G", (32, 3, 32)),
+    ):
+        told = [step.tuplet for step in what(text) if step.tuplet >= 0]
+        assert grammar.TUPLETS[told[-1]] == tuplet
+        assert sum(step.slurs for step in what(text)) == 0
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        HEAD + "(11GABcdefgabc'|",  # it has to say in the time of how many
+        HEAD + "(33:8G|",
+        HEAD + "(11:33G|",
         HEAD + "GAB c2",  # no bar line at the end
         HEAD + "GAB c3 |",  # a space before one
         HEAD + "|||",
