@@ -67,7 +67,9 @@ OTHER_NAMES = {
     "keep": "save_total_limit keep_last max_to_keep keep_checkpoints",
     "seed": "random_seed rng_seed manual_seed data_seed",
     "eval.batch_size": "eval_batch_size per_device_eval_batch_size test_batch_size val_batch_size",
-    "eval.questions": "max_eval_samples eval_samples num_eval eval_limit n_eval eval_steps",
+    "eval.questions": "max_eval_samples eval_samples num_eval eval_limit n_eval",
+    "eval.every": "eval_steps eval_interval eval_freq eval_every evaluation_steps "
+    "val_check_interval val_interval validate_every evaluation_strategy eval_strategy",
     "eval.split": "eval_split test_split val_split do_eval",
     "eval.max_new_tokens": "max_tokens max_new_token max_gen_len max_generate",
     "eval.temperature": "temp",

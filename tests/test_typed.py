@@ -37,7 +37,7 @@ def test_every_other_name_stands_for_a_key_that_exists_and_for_one_alone():
         ("max_grad_norm", "optim.clip_norm"), ("logging_steps", "log_every"),
         ("save_total_limit", "keep"), ("fp16", "dtype"), ("gradient_checkpointing", "model.remat"),
         ("beta2", "optim.b2"), ("max_seq_length", "data.lengths"), ("LR", "optim.learning_rate"),
-        ("per_device_eval_batch_size", "eval.batch_size"),
+        ("per_device_eval_batch_size", "eval.batch_size"), ("eval_steps", "eval.every"),
     ],
 )  # fmt: skip
 def test_the_name_of_another_trainer_is_answered_with_ours(name, key):

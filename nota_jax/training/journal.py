@@ -180,8 +180,9 @@ def _kept(content: bytes, resumed_at: int, path: Path, say: Say, owed: bool = Fa
     for number, line in enumerate(content.splitlines(), 1):
         try:
             report = jsontext.parse(line)
+            step = report["step"]
             again = owed and any(name.startswith(EVALUATION) for name in report)
-            if report["step"] <= resumed_at - again:
+            if step <= resumed_at - again:
                 kept.append(line + b"\n")
         except (ValueError, KeyError, TypeError):
             broken.append(str(number))

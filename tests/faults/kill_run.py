@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import nota_jax
-from nota_jax.checkpoint.steps import numbers
+from nota_jax import places
 from nota_jax.training.metrics import SPEEDS
 from tests.data.make_dataset import write_dataset
 from tests.parallel.launched import free_port
@@ -149,7 +149,7 @@ def kill(life: Life, run: Path, rng: random.Random) -> dict[str, Any]:
     saving = bool(list(checkpoints.glob("[0-9]*orbax-checkpoint-tmp*")))
     found = {"process": which, "moment": kind, "saving": saving, "lock": (run / "lock").exists()}
     return found | {
-        "newest": max(numbers(run), default=0),
+        "newest": max(places.steps(run), default=0),
         "seconds": round(time.monotonic() - start, 1),
     }
 
@@ -220,7 +220,7 @@ def metrics(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def last_about(run_dir: Path) -> dict[str, Any]:
-    last = run_dir / "checkpoints" / str(numbers(run_dir)[0])
+    last = run_dir / "checkpoints" / str(places.steps(run_dir)[0])
     return json.loads((last / "about" / "metadata").read_text())
 
 

@@ -185,3 +185,19 @@ def test_the_journal_needs_no_tensorflow(tmp_path):
     with Journal(tmp_path) as journal:
         journal.write(1, {"loss": 1.0})
     assert "tensorflow" not in sys.modules
+
+
+def test_an_evaluation_that_is_owed_is_forgotten_and_nothing_else(tmp_path):
+    """Of the step that is resumed from; what cannot be read is left out as ever."""
+    lines = [
+        {"step": 2, "loss": 1.0}, {"step": 2, "eval/error": 0.5}, {"step": 4, "loss": 0.5},
+        {"step": 4, "eval/error": 0.25}, {"step": 6, "loss": 0.25}, [{"step": 4}],
+    ]  # fmt: skip
+    content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    for owed, kept in ((False, lines[:4]), (True, lines[:3])):
+        (tmp_path / "metrics.jsonl").write_bytes(content)
+        said = []
+        with Journal(tmp_path, resumed_at=4, owed=owed, say=said.append) as journal:
+            journal.save()
+        found = list(map(json.loads, (tmp_path / "metrics.jsonl").open()))
+        assert found == kept and "1 lines that are no report are left out (line 6)" in said[0]
