@@ -62,8 +62,11 @@ asked = Kind(
     lambda x: isinstance(x, str) and x.removeprefix("-") in SUBTASKS,
 )
 corpus = Kind(
-    f"of {', '.join(CORPORA)}, or path:FOLDER",
-    lambda x: isinstance(x, str) and (x in CORPORA or re.fullmatch(r"path:.+", x) is not None),
+    f"of {', '.join(CORPORA)}, or path:FOLDER, or music:FOLDER",
+    lambda x: (
+        isinstance(x, str)
+        and (x in CORPORA or re.fullmatch(r"(path|music(\[.+\])?):.+", x) is not None)
+    ),
 )
 seed = whole(0, 2**32 - 1)
 axis = whole(1, also=-1)

@@ -9,7 +9,6 @@ repeats and endings, chord symbols, lyrics, the commonest decorations.
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from dataclasses import replace
 from fractions import Fraction
@@ -21,34 +20,32 @@ from nota_jax.notation import walk
 from nota_jax.notation.abc.fields import is_ending_number
 from nota_jax.notation.tune import Bar, Event, Key, Meter, Note, Tune
 
-_ACCIDENTALS = {-2: "double-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
-_CLEFS = {"treble": "TrebleClef", "bass": "BassClef", "alto": "AltoClef", "tenor": "TenorClef"}
-_ARTICULATIONS = {
+ACCIDENTALS = {-2: "double-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
+CLEFS = {"treble": "TrebleClef", "bass": "BassClef", "alto": "AltoClef", "tenor": "TenorClef"}
+ARTICULATIONS = {
     ".": "Staccato", "accent": "Accent", "tenuto": "Tenuto", "wedge": "Staccatissimo",
     "marcato": "StrongAccent", "u": "UpBow", "v": "DownBow", "breath": "BreathMark",
 }  # fmt: skip
-_EXPRESSIONS = {
+EXPRESSIONS = {
     "H": "Fermata", "T": "Trill", "~": "Turn", "turn": "Turn", "M": "Mordent",
     "P": "InvertedMordent",
 }  # fmt: skip
-_BAR_LINES = {"": "none", "|": "regular", "||": "double", "|]": "final", "[|": "heavy-light"}
+_ITSELF = '<creator type="composer">Music21</creator>'
+_FRAGMENT = "<movement-title>Music21 Fragment</movement-title>"
+BAR_LINES = {"": "none", "|": "regular", "||": "double", "|]": "final", "[|": "heavy-light"}
 
 
 def write(tune: Tune) -> str:
     """MusicXML 4, partwise."""
-    from music21.exceptions21 import StreamException
     from music21.musicxml.m21ToXml import GeneralObjectExporter
-    from music21.stream import makeNotation
 
-    whole = score(tune)
-    for measure in whole.parts[0].getElementsByClass("Measure"):
-        # music21's own preparation moves what is too much in a bar to the next, and fails on some.
-        with contextlib.suppress(StreamException):
-            makeNotation.makeBeams(measure, inPlace=True)
-        makeNotation.makeTupletBrackets(measure, inPlace=True)
-    exporter = GeneralObjectExporter(whole)
+    exporter = GeneralObjectExporter(score(tune))
+    # music21's own preparation moves what is too much in a bar to the next, and fails on some.
     exporter.makeNotation = False
-    return exporter.parse().decode()
+    text = exporter.parse().decode()
+    # music21 signs for whom nobody names, and names what nobody does.
+    text = text if tune.composer else text.replace(_ITSELF, "")
+    return text if tune.title else text.replace(_FRAGMENT, "")
 
 
 def write_midi(tune: Tune) -> bytes:
@@ -79,6 +76,7 @@ def score(tune: Tune, *, displayed: bool = True) -> Any:
         raise UserError("the tune has no bars: there is nothing to write")
     part = stream.Part(id="P1")
     heads: dict[tuple[int, int], Any] = {}
+    graced: dict[tuple[int, int], Any] = {}
     closing = {
         (tie.end.bar, tie.end.index, tie.end_head)
         for tie in walk.ties(tune)
@@ -87,7 +85,7 @@ def score(tune: Tune, *, displayed: bool = True) -> Any:
     brackets: list[tuple[str, list[Any]]] = []
     measures = []
     for number, bar in enumerate(tune.bars):
-        measure = _measure(tune, number, bar, heads, closing, displayed)
+        measure = _measure(tune, number, bar, heads, graced, closing, displayed)
         part.append(measure)
         measures.append(measure)
         if bar.ending:
@@ -97,13 +95,18 @@ def score(tune: Tune, *, displayed: bool = True) -> Any:
     for text, bracketed in brackets:
         part.insert(0, _bracket(text, bracketed))
     for slur in walk.slurs(tune) if displayed else ():
-        ends = [heads.get((p.bar, p.index)) for p in (slur.start, slur.end) if p is not None]
-        if len(ends) == 2 and None not in ends:
-            part.insert(0, spanner.Slur(*ends))
+        if slur.start is None or slur.end is None:
+            continue
+        start, end = ((p.bar, p.index) for p in (slur.start, slur.end))
+        first = graced.get(start) or heads[start]  # it begins at the grace notes
+        if first is not heads[end]:
+            part.insert(0, spanner.Slur(first, heads[end]))
     if tune.tempo is not None and tune.tempo.rate and tune.tempo.beats:
         beat = float(4 * sum(tune.tempo.beats, Fraction(0)))
-        mark = tempo.MetronomeMark(number=tune.tempo.rate, referent=beat)
-        measures[0].insert(0, mark)
+        words = tune.tempo.words or None
+        measures[0].insert(0, tempo.MetronomeMark(words, tune.tempo.rate, beat))
+    elif tune.tempo is not None and tune.tempo.words:
+        measures[0].insert(0, tempo.TempoText(tune.tempo.words))
     whole = stream.Score()
     whole.metadata = metadata.Metadata(title=tune.title or None, composer=tune.composer or None)
     whole.insert(0, part)
@@ -124,7 +127,8 @@ def _bracket(text: str, measures: list[Any]) -> Any:
     return spanner.RepeatBracket(measures, number=1, overrideDisplay=text)
 
 
-def _measure(tune, number, bar: Bar, heads, closing, displayed: bool) -> Any:
+def _measure(tune, number, bar: Bar, heads, graced, closing, displayed: bool) -> Any:
+    """heads, graced: filled with its notes and the first of their grace notes, by bar and event."""
     from music21 import bar as bars
     from music21 import stream
 
@@ -137,7 +141,7 @@ def _measure(tune, number, bar: Bar, heads, closing, displayed: bool) -> Any:
     if bar.repeat_start:
         measure.leftBarline = bars.Repeat(direction="start")
     right = bars.Repeat(direction="end") if bar.barline == ":|" else None
-    measure.rightBarline = right or bars.Barline(_BAR_LINES.get(bar.barline, "regular"))
+    measure.rightBarline = right or bars.Barline(BAR_LINES.get(bar.barline, "regular"))
     index, onset = 0, Fraction(0)
     for item in bar.items:
         if isinstance(item, Key):
@@ -152,9 +156,47 @@ def _measure(tune, number, bar: Bar, heads, closing, displayed: bool) -> Any:
             measure.insert(4 * onset, made[-1])
             if displayed and item.chord_symbol:
                 measure.insert(4 * onset, _chord_symbol(item.chord_symbol))
+            for text in item.annotations if displayed else ():
+                measure.insert(4 * onset, _text(text))
             heads[number, index] = made[-1]
+            if len(made) > 1:
+                graced[number, index] = made[0]
             index, onset = index + 1, onset + item.sounding
+    _bracket_tuplets([(item, heads[number, i]) for i, item in enumerate(bar.events)])
+    if displayed:
+        _beam([(item, heads[number, i]) for i, item in enumerate(bar.events)])
     return measure
+
+
+def _bracket_tuplets(events: list[tuple[Event, Any]]) -> None:
+    """Where each tuplet begins and ends."""
+    numbers = [event.tuplet and event.tuplet.number for event, _ in events]
+    for i, (event, made) in enumerate(events):
+        if event.tuplet is not None:
+            begins = i == 0 or numbers[i - 1] != numbers[i]
+            ends = i + 1 == len(events) or numbers[i + 1] != numbers[i]
+            kind = {(True, True): "startStop", (True, False): "start", (False, True): "stop"}
+            made.duration.tuplets[0].type = kind.get((begins, ends))
+
+
+def _beam(events: list[tuple[Event, Any]]) -> None:
+    """Beams as the tune has them: of each group of notes, level by level."""
+    group: list[tuple[int, Any]] = []
+    for event, made in events:
+        # A quarter has none, an eighth one …; dots add none.
+        whole = event.duration.numerator.bit_length()  # 3/16 has the beams of 2/16
+        group.append((event.duration.denominator.bit_length() - whole - 2, made))
+        if event.beam:
+            continue
+        for i, (level, note) in enumerate(group if len(group) > 1 else ()):
+            before = group[i - 1][0] if i else 0
+            behind = group[i + 1][0] if i + 1 < len(group) else 0
+            for n in range(1, level + 1):
+                joins = before >= n, behind >= n
+                kind = {(True, True): "continue", (False, True): "start", (True, False): "stop"}
+                hook = "left" if i else "right"
+                note.beams.append(kind.get(joins, "partial"), None if any(joins) else hook)
+        group = []
 
 
 def _event(event: Event, bar: int, index: int, closing, displayed: bool) -> list[Any]:
@@ -175,11 +217,13 @@ def _event(event: Event, bar: int, index: int, closing, displayed: bool) -> list
     elif notes:
         whole = chord.Chord(notes)
     whole.duration = length
+    if not event.notes:
+        whole.fullMeasure = event.bar_rest
     for name in event.decorations:
-        if name in _ARTICULATIONS:
-            whole.articulations.append(getattr(articulations, _ARTICULATIONS[name])())
-        elif name in _EXPRESSIONS:
-            whole.expressions.append(getattr(expressions, _EXPRESSIONS[name])())
+        if name in ARTICULATIONS:
+            whole.articulations.append(getattr(articulations, ARTICULATIONS[name])())
+        elif name in EXPRESSIONS:
+            whole.expressions.append(getattr(expressions, EXPRESSIONS[name])())
     for verse, syllable in enumerate(event.lyrics if displayed else (), 1):
         if syllable and syllable != "_":
             whole.addLyric(syllable, verse, applyRaw=False)
@@ -200,7 +244,7 @@ def _note(given: Note) -> Any:
     made = note.Note(f"{given.step}{given.octave}")
     shown = given.accidental is not None
     if given.alter or shown:
-        made.pitch.accidental = pitch.Accidental(_ACCIDENTALS[given.alter])
+        made.pitch.accidental = pitch.Accidental(ACCIDENTALS[given.alter])
         made.pitch.accidental.displayStatus = shown
     return made
 
@@ -209,7 +253,7 @@ def _clef(key: Key) -> Any:
     from music21 import clef
 
     name, _, octave = key.clef.partition("-") if "-" in key.clef else key.clef.partition("+")
-    made = getattr(clef, _CLEFS.get(name, "TrebleClef"))()
+    made = getattr(clef, CLEFS.get(name, "TrebleClef"))()
     if octave == "8":
         made.octaveChange = -1 if "-" in key.clef else 1
     return made
@@ -233,6 +277,14 @@ def _meter(given: Meter) -> Any:
         made.symbol = "common" if given.text == "C" else "cut"
         return made
     return meter.TimeSignature(given.text.replace("(", "").replace(")", ""))
+
+
+def _text(annotation: str) -> Any:
+    from music21 import expressions
+
+    made = expressions.TextExpression(annotation[1:])
+    made.placement = "below" if annotation.startswith("_") else "above"
+    return made
 
 
 def _chord_symbol(text: str) -> Any:

@@ -7,6 +7,7 @@ python -m nota_jax.data.build --out DIR --from llava:FILE.json --images DIR [--m
 python -m nota_jax.data.build --out DIR --from records:FILE.jsonl --images DIR
     --map image=…,question=…,answer=…[,subtask=…,region=…,split=…,id=…]
 python -m nota_jax.data.build --out DIR --from release:DIR --mapping configs/nota_release.toml
+python -m nota_jax.data.build --out DIR --from music:PATH [--part NAME]
 """
 
 from __future__ import annotations
@@ -52,6 +53,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help=f"of {', '.join(CORPORA)}, or path:DIR for .abc files of your own "
         "(default: all that music21 brings)",
+    )
+    tunes.add_argument(
+        "--part", default="", metavar="NAME|N", help="which of several parts of MusicXML"
     )
     tunes.add_argument("--limit", type=int, metavar="N", help="at most N tunes, from all regions")
     for option in dataclasses.fields(Settings):
@@ -122,7 +126,11 @@ def _used(report: dict) -> str:
 def _tunes(given: argparse.Namespace) -> dict:
     names = [option.name for option in dataclasses.fields(Settings)]
     settings = Settings(**{name: vars(given)[name] for name in names})
-    return build(given.out, given.corpora, given.limit, settings, given.workers)
+    corpora = given.corpora
+    if given.sources:
+        part = f"music[{given.part}]" if given.part else "music"
+        corpora = [*(corpora or ()), *(part + text.removeprefix("music") for text in given.sources)]
+    return build(given.out, corpora, given.limit, settings, given.workers)
 
 
 def _records(given: argparse.Namespace) -> dict:

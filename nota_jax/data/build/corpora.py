@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nota_jax.data.build import found_in
+from nota_jax.data.build import found_in, music
 from nota_jax.errors import UserError
 from nota_jax.notation.abc import decode, split_tunebook
 
@@ -139,7 +139,8 @@ def read(
     """The tunes of some corpora, in the order of the table, their files and places therein.
 
     corpora: names of `CORPORA`, "path:DIR" for a folder of .abc and .txt files (searched with all
-      its sub-folders) or "path:FILE" for a single one; None for the whole table.
+      its sub-folders) or "path:FILE" for a single one, "music:…" for MusicXML beside them (see
+      `music`); None for the whole table.
     limit: at most so many, taken in turn from China, Europe and America, and within a region in
       turn from its corpora; smaller limits give subsets of larger ones.
     passed_over: takes the files that bring nothing, as they are met.
@@ -160,8 +161,8 @@ def read(
 
 def _find(name: str) -> Path:
     """Where a corpus lies on this machine: a folder, or a file of the user's own."""
-    if name.startswith("path:"):
-        path = Path(name.removeprefix("path:")).expanduser()
+    if name.startswith("path:") or music.NAME.match(name):
+        path = Path(name.partition(":")[2]).expanduser()
         if not path.exists():
             what = "file" if path.suffix else "folder"
             raise UserError(f"corpus {name}: there is no {what} {path}")
@@ -185,6 +186,7 @@ def _read_corpus(name: str, passed_over: list[PassedOver]) -> Iterator[SourceTun
     paths = [root]
     if root.is_dir():
         suffixes = (".abc",) if name in CORPORA else SUFFIXES
+        suffixes += music.ENDINGS if music.NAME.match(name) else ()
         inside = (path for path in root.rglob("*") if path.suffix.lower() in suffixes)
         paths = sorted(inside, key=lambda path: path.relative_to(root).as_posix())
     else:
@@ -195,7 +197,7 @@ def _read_corpus(name: str, passed_over: list[PassedOver]) -> Iterator[SourceTun
     found = False
     for path in paths:
         file = f"{corpus.name}/{path.relative_to(root).as_posix()}"
-        tunes = _tunes_of(path, essen=name == "essenFolksong")
+        tunes = _tunes_of(path, essen=name == "essenFolksong", part=music.part_of(name))
         if isinstance(tunes, str):
             passed_over.append(PassedOver(file, tunes))
             continue
@@ -211,12 +213,18 @@ def _read_corpus(name: str, passed_over: list[PassedOver]) -> Iterator[SourceTun
         )
 
 
-def _tunes_of(path: Path, *, essen: bool) -> list[tuple[int, str]] | str:
-    """The tunes of a file with their first lines, or why there are none."""
+def _tunes_of(path: Path, *, essen: bool, part: str = "") -> list[tuple[int, str]] | str:
+    """The tunes of a file with their first lines, or why there are none.
+
+    part: which of several, of MusicXML.
+    """
     if not path.is_file():  # a pipe would wait for ever
         if path.is_dir():
             return "it is a folder"
         return "it is no file" if path.exists() else "it is a link that leads nowhere"
+    if path.suffix.lower() in music.ENDINGS:
+        text, refused = music.text_of(path, part)
+        return refused or [(1, text)]
     try:
         text = decode(path.read_bytes())
     except OSError as error:

@@ -126,7 +126,9 @@ def _keep(
     repeated_ids: bool,
 ) -> None:
     if record.id and not repeated_ids:
-        row = index.execute("SELECT place FROM records WHERE id = ?", (record.id,)).fetchone()
+        row = index.execute(
+            "SELECT place FROM records WHERE id = ? AND id != ''", (record.id,)
+        ).fetchone()
         if row:
             raise Bad(f"its id {record.id[:60]!r} is also that of {row[0]}")
     if record.region:
