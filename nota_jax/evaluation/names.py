@@ -9,8 +9,13 @@ from nota_jax.evaluation.extraction import SIX
 from nota_jax.evaluation.failures import CONFUSED
 from nota_jax.units import percent
 
+_FIELDS = {"unit_note_length": "unit note length", "abc": "whole ABC"}
 _EXTRACTION = [
-    *((f"{field}.{rule}", f"{field}, {rule}") for field in SIX for rule in ("strict", "lenient")),
+    *(
+        (f"{field}.{rule}", f"{_FIELDS.get(field, field)}, {rule}")
+        for field in SIX
+        for rule in ("strict", "lenient")
+    ),
     ("fields.strict", "mean of the five fields, strict"),
     ("fields.lenient", "mean of the five fields, lenient"),
     ("six.strict", "mean with the whole ABC, strict"),

@@ -1,7 +1,8 @@
-"""A picture of a reading's page, as a browser shows it.
+"""A picture of a page of ours, as a browser shows it.
 
     python -m nota_jax.read docs/page.png --out read
     python -m nota_jax.tools.screenshot read/page.html docs/read.png [--width 1280] [--dark]
+    python -m nota_jax.tools.screenshot RUN/evaluation_test/report.html out.png --at '#gallery'
 
 Needs playwright (among the test extras) and a Chromium that is installed.
 """
@@ -25,9 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--width", type=int, default=1280)
     parser.add_argument("--bar", type=int, default=0, help="that is selected")
+    parser.add_argument("--at", metavar="SELECTOR", help="what stands at the top of the window")
+    parser.add_argument("--height", type=int, default=800, help="of the window, with --at")
     parser.add_argument("--dark", action="store_true")
-    given = parser.parse_args(argv)
-    return exit_status(lambda: shoot(given.page, given.out, given.width, given.bar, given.dark))
+    return exit_status(lambda: shoot(parser.parse_args(argv)))
 
 
 def browser() -> str | None:
@@ -35,10 +37,11 @@ def browser() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-def shoot(page: Path, out: Path, width: int, bar: int, dark: bool) -> None:
-    """Raises `UserError` where there is no page or no browser."""
+def shoot(given: argparse.Namespace) -> None:
+    """Raises `UserError` where there is no page, no browser, or nothing to show there."""
     from playwright.sync_api import sync_playwright
 
+    page: Path = given.page
     if (found := browser()) is None:
         raise UserError(f"no browser is installed: one of {', '.join(BROWSERS)} is needed")
     if not page.is_file():
@@ -46,13 +49,19 @@ def shoot(page: Path, out: Path, width: int, bar: int, dark: bool) -> None:
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         tab = running.new_page(
-            viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light"
+            viewport={"width": given.width, "height": given.height},
+            color_scheme="dark" if given.dark else "light",
         )
         tab.goto(page.absolute().as_uri())
-        tab.wait_for_selector("#engraved svg")
-        if bar:
-            tab.click(f'#picture [data-bar="{bar - 1}"]')
-        tab.screenshot(path=str(out), full_page=True)
+        if tab.locator("#engraved").count():  # a reading, which a script engraves
+            tab.wait_for_selector("#engraved svg")
+        if given.bar:
+            tab.click(f'#picture [data-bar="{given.bar - 1}"]')
+        if given.at:
+            if not tab.locator(given.at).count():
+                raise UserError(f"{page} has nothing that {given.at} names")
+            tab.locator(given.at).first.evaluate("element => element.scrollIntoView()")
+        tab.screenshot(path=str(given.out), full_page=not given.at)
         running.close()
 
 

@@ -6,6 +6,7 @@ those of the most weight, of different tunes where there are some, each picture 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,11 @@ class Section:
     cases: tuple[Case, ...]
     failed: int = 0
     asked: int = 0
+
+    @property
+    def anchor(self) -> str:
+        """Of a link to it: "Bars missing" → "bars-missing"."""
+        return re.sub(r"[^a-z]+", "-", self.name.lower()).strip("-")
 
 
 def called(subtask: str) -> str:
@@ -146,7 +152,8 @@ MODES: tuple[Mode, ...] = (
 
 
 def sections(pictures: Sequence[Picture], each: int = EACH) -> list[Section]:
-    """The gallery.  A failure mode that no answer shows is left out."""
+    """The gallery.  A failure mode that nothing was asked about is left out; one that no answer
+    shows has no cases."""
     found = [*_by_rank(pictures, each)]
     shown = {case.picture.id for section in found for case in section.cases}
     for mode in MODES:
@@ -182,7 +189,7 @@ def _of_mode(mode: Mode, pictures: Sequence[Picture], each: int, shown: set[str]
             asked += weight is not None
             if weight:
                 failed.append((weight, len(failed), picture, answer))
-    if not failed:
+    if not asked:
         return None
     # The worst first; what is shown elsewhere, or of a tune that is, only where nothing else is.
     failed.sort(key=lambda case: (case[2].id in shown, -case[0], case[1]))

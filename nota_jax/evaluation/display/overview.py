@@ -181,7 +181,8 @@ def _by_group(summary: Mapping[str, Any], dimension: str) -> Chart | None:
                 there[style] = words
         if dots:
             pages = part["counts"]["pages"]
-            rows.append(charts.Row(visible(name.strip()), tuple(dots), note=f", {pages} tunes"))
+            called = visible(name.strip().replace("_", " "))
+            rows.append(charts.Row(called, tuple(dots), note=f", {pages} tunes"))
     title = f"By {dimension}" if dimension != "analysis of" else "By what was asked"
     says = "Shares with 95 % intervals. " + (
         f"The {MOST_ROWS} largest of {len(groups)}." if len(groups) > MOST_ROWS else ""

@@ -69,12 +69,12 @@ def write(
     jobs = [job for picture in shown.values() for job in to_draw(picture)]
     # A worker takes a second to start and draws twenty tunes in one.
     workers = workers if full else min(workers, 1 + len(jobs) // 40)
+    pngs = _Pngs(summary)
     with EngravePool(workers, work=inline.draw) as pool:
-        where = _folder(out, name, summary, there, pool, most, say) if full else {}
+        where = _folder(out, name, pngs, there, pool, most, say) if full else {}
         drawn = dict(pool.map(jobs))
-    pngs = _pngs(summary, set(shown))
     entries = {
-        id: entry(picture, f"p{n}", pngs.get(id), drawn)  # type: ignore[arg-type]
+        id: entry(picture, f"p{n}", pngs.of(id), drawn)  # type: ignore[arg-type]
         for n, (id, picture) in enumerate(shown.items(), start=1)
     }
     context = {
@@ -154,8 +154,8 @@ def _lines(
 
 
 def _folder(
-    out: Path, name: str, summary: Mapping[str, Any], there: Sequence[Picture],
-    pool: EngravePool, most: int, say: Say,
+    out: Path, name: str, pngs: _Pngs, there: Sequence[Picture], pool: EngravePool, most: int,
+    say: Say,
 ) -> dict[str, str]:  # fmt: skip
     """Files with every picture as the dataset has it; where each is, as a link from the report."""
     where = dict[str, str]()
@@ -163,10 +163,10 @@ def _folder(
     bar = tqdm(total=len(there), unit="page", desc="draw")
     for part in _parts(there, PER_FILE):
         drawn = dict(pool.map(job for picture in part for job in to_draw(picture)))
-        shared, pngs = _shared(drawn.values()), _pngs(summary, {p.id for p in part})
+        shared = _shared(drawn.values())
         fixed = sum(map(len, shared.values())) + _AROUND
         made = [
-            entry(p, f"p{k}", pngs.get(p.id), drawn, whole=True)  # type: ignore[arg-type]
+            entry(p, f"p{k}", pngs.of(p.id), drawn, whole=True)  # type: ignore[arg-type]
             for k, p in enumerate(part, start=1)
         ]
         while made:
@@ -197,10 +197,16 @@ def _parts(there: Sequence[Picture], size: int) -> Iterable[Sequence[Picture]]:
 # ------------------------------------------------------------------ what pages share
 
 
-def _pngs(summary: Mapping[str, Any], wanted: set[str]) -> dict[str, bytes]:
-    """The encoded pictures of some pages."""
-    reader = PageReader(summary["dataset"], summary["splits"])
-    return {page.id: page.png for page in reader if page.id in wanted}
+class _Pngs:
+    """The encoded pictures of the dataset's pages, each read when it is asked for."""
+
+    def __init__(self, summary: Mapping[str, Any]):
+        self._reader = PageReader(summary["dataset"], summary["splits"])
+        self._places = {page.id: place for place, page in enumerate(self._reader)}
+
+    def of(self, id: str) -> bytes | None:
+        place = self._places.get(id)
+        return None if place is None else self._reader[place].png
 
 
 def _shared(drawn: Iterable[Drawing | str]) -> dict[str, Any]:

@@ -87,11 +87,12 @@ def test_the_best_and_the_worst_pages_are_those():
 
 def test_of_one_page_there_is_a_best_only():
     found = cases.sections(pictures(scored(answer("abc", PAGE, PAGE))))
-    assert [s.name for s in found] == ["Whole pages: best"]
+    assert [s.name for s in found if s.cases] == ["Whole pages: best"]
 
 
 def modes(*answers):
-    return {s.name: s for s in cases.sections(pictures(scored(*answers))) if s.asked}
+    """Those that an answer shows."""
+    return {s.name: s for s in cases.sections(pictures(scored(*answers))) if s.failed}
 
 
 @pytest.mark.parametrize(
@@ -119,6 +120,12 @@ def test_every_failure_mode_finds_its_answer_and_no_right_one(mode, subtask, tru
     assert [case.picture.id for case in section.cases] == ["wrong"]
     assert (section.failed, section.asked) == (1, 2)
     assert not modes(right)
+
+
+def test_a_failure_mode_that_nobody_shows_is_counted_all_the_same():
+    found = cases.sections(pictures(scored(answer("meter", "2/4", "2/4"))))
+    ((name, cases_of, asked),) = [(s.name, s.cases, s.asked) for s in found if "meter" in s.name]
+    assert (name, cases_of, asked) == ("Wrong meter", (), 1)
 
 
 def test_a_failure_mode_shows_the_worst_of_different_tunes_that_were_not_shown():
