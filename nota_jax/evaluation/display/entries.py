@@ -27,6 +27,8 @@ from nota_jax.notation.tune import Tune
 from nota_jax.units import percent
 
 THUMBNAIL = 448  # pixels of a picture's longer side
+LARGE, MOST_PICTURE = 2000, 1_500_000  # pixels and bytes of one that is shown whole
+_SHOWN = ("image/png", "image/jpeg", "image/webp", "image/gif")  # by every browser
 _GREYS, _COLOURS = 16, 24
 WHAT = {"abc": "The whole page", "alignment": "The highlighted bars"}
 _TELL = ("region", "corpus", "degradation", "music font")
@@ -79,7 +81,7 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture; anchor: of a link to it; image: of a data: address, "" where there is none."""
+    """A picture; anchor: of a link to it; image: its data: address, "" where there is none."""
 
     anchor: str
     id: str
@@ -148,20 +150,30 @@ def entry(
     )  # fmt: skip
 
 
-def _image(png: bytes, whole: bool) -> tuple[str, tuple[int, int]]:
-    """As base64 of a PNG, with its size; small, and in few colours, unless it is shown whole."""
-    with Image.open(io.BytesIO(png)) as opened:
-        if not whole:
+def _image(picture: bytes, whole: bool) -> tuple[str, tuple[int, int]]:
+    """As a data: address, with its size; small, and in few colours, unless it is shown whole.
+
+    ("", …) for what is no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(picture)) as opened:
+            kind = opened.get_format_mimetype() or ""
+            if whole and kind in _SHOWN and len(picture) <= MOST_PICTURE:
+                return _address(kind, picture), opened.size
             grey = opened.mode in ("1", "L", "LA", "I;16")
             image = opened.convert("L" if grey else "RGB")
-            image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-            few = image.quantize(_GREYS if grey else _COLOURS, dither=Image.Dither.NONE)
-            out = io.BytesIO()
-            few.save(out, "PNG", optimize=True)
-            png, size = out.getvalue(), image.size
-        else:
-            size = opened.size
-    return base64.b64encode(png).decode(), size
+    except (OSError, ValueError, Image.DecompressionBombError):  # what PIL says of broken ones
+        return "", (1, 1)
+    longest = LARGE if whole else THUMBNAIL
+    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    few = image.quantize(_GREYS if grey else _COLOURS, dither=Image.Dither.NONE)
+    out = io.BytesIO()
+    few.save(out, "PNG", optimize=True)
+    return _address("image/png", out.getvalue()), image.size
+
+
+def _address(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _remark(answer: Answer) -> str:

@@ -186,6 +186,9 @@ def _folder(
             where |= {found.id: f"report/{file}#{found.anchor}" for found in fitting}
             bar.update(len(fitting))
     bar.close()
+    for old in (out / "report").glob("[0-9][0-9][0-9][0-9].html"):  # of a larger evaluation
+        if int(old.stem) > number:
+            old.unlink()
     say(f"all {len(there)} pages: {number} files in {out / 'report'}")
     return where
 

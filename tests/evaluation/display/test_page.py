@@ -1,14 +1,18 @@
 """The report as a file: what is in it, what cannot get out of it, how large it is."""
 
+import io
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
+from PIL import Image
 
 from nota_jax import run
 from nota_jax.errors import UserError
 from nota_jax.evaluation import show
+from nota_jax.evaluation.display import entries
+from tests.data.make_dataset import write_dataset
 from tests.evaluation.display.conftest import shown
 
 
@@ -121,11 +125,49 @@ def test_what_does_not_fit_is_left_out_and_that_is_said(answers, data, monkeypat
 
 def test_a_file_of_the_folder_stays_small_too(answers, data, monkeypatch):
     monkeypatch.setattr(show.page, "MOST_BYTES", 50_000)
+    old = data.parent / "parts" / "report" / "0099.html"
+    old.parent.mkdir(parents=True)
+    old.write_text("of an evaluation with more pages")
     report = shown(answers, data, "--full", out="parts")
     files = sorted((report.parent / "report").iterdir())
-    assert len(files) > 1 and all(file.stat().st_size < 50_000 for file in files)
+    assert (
+        not old.exists() and len(files) > 1 and all(file.stat().st_size < 50_000 for file in files)
+    )
     last = files[-1].read_text()
     assert f'href="{files[-2].name}"' in last and "next →" not in last
+
+
+def encoded(size, kind, noise=False):
+    out = io.BytesIO()
+    image = Image.effect_noise(size, 80) if noise else Image.new("RGB", size, "white")
+    image.save(out, kind)
+    return out.getvalue()
+
+
+def test_pictures_of_any_kind_and_size():
+    def shown_as(picture, whole):
+        address, size = entries._image(picture, whole)
+        return address[:16].partition(";")[0], size, len(address)
+
+    jpeg, tiff = encoded((900, 600), "JPEG"), encoded((900, 600), "TIFF")
+    assert shown_as(jpeg, True)[:2] == ("data:image/jpeg", (900, 600))
+    assert shown_as(jpeg, False)[:2] == ("data:image/png", (448, 299))
+    assert shown_as(tiff, True)[:2] == ("data:image/png", (900, 600))
+    kind, size, length = shown_as(encoded((3000, 2000), "PNG", noise=True), True)
+    assert (kind, size) == ("data:image/png", (2000, 1333)) and length < 4_000_000
+    for broken in (b"", b"no picture", encoded((90, 60), "PNG")[:60]):
+        assert shown_as(broken, False) == ("", (1, 1), 0)
+
+
+def test_a_dataset_of_something_else_is_shown_as_far_as_it_goes(tmp_path):
+    """No ABC, no titles, nothing known of the tunes."""
+    data = write_dataset(tmp_path / "d", {"extraction_test": 3, "alignment_test": 1})
+    lines = [{"id": f"extraction-0:{name}", "prediction": name} for name in ("abc", "title")]
+    lines.append({"id": "alignment-3:alignment", "prediction": "G4|"})
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = shown(file, data, out=str(tmp_path / "r")).read_text()
+    assert "No music to draw." in text and text.count("<img") == 2
 
 
 def test_a_dataset_without_pictures_or_answers_is_a_sentence(data, tmp_path, capsys):
