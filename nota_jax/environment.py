@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import logging
@@ -11,6 +13,20 @@ from absl import logging
 # Of a GPU's memory, what XLA takes (its own default is 0.75).  The rest is for what only the card
 # itself can tell: NCCL's buffers, CUDA's context, kernels that tuning picks.
 GPU_MEMORY_FRACTION = 0.9
+
+
+@contextlib.contextmanager
+def without_torch() -> Iterator[None]:
+    """For imports of packages that would import PyTorch where it is installed, two seconds of a
+    processor, for what we do not ask of them: inside the block it seems not to be there."""
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["torch"]
 
 
 def quiet() -> None:

@@ -14,6 +14,8 @@ quiet()
 import jax
 print(jax.config.jax_compilation_cache_dir)
 print(jax.config.jax_persistent_cache_min_compile_time_secs)
+import nota_jax.run
+print("torch" in sys.modules)
 """
 
 
@@ -26,3 +28,4 @@ def test_a_command_has_its_cache_also_where_jax_was_imported_before_it(command, 
         capture_output=True,
     ).stdout.split("\n")  # fmt: skip
     assert said[:2] == [str(tmp_path / "nota_jax" / "xla"), "2.0"]
+    assert said[2] == "False"  # PyTorch costs a training run seconds, and it asks nothing of it
