@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+# Most of the suite's time is compilation of small programs.  LLVM's passes would make them faster,
+# which nobody notices, and take as long again.  XLA's own passes stay as they are.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+
 import jax
 import numpy as np
 import pytest
@@ -10,13 +19,24 @@ from nota_jax.models.config import NotaGPTConfig, TextConfig, VisionConfig
 from nota_jax.models.notagpt import init_params
 from nota_jax.params import Tree, flatten
 
+MOST_CACHED = 2**30  # bytes
 
-@pytest.fixture(scope="session", autouse=True)
-def compilation_cache(tmp_path_factory):
-    """Most of the suite's time is compilation, and many tests compile the same program."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+def pytest_configure(config):
+    """Many tests compile the same program, in this process and in those that it starts; what is
+    compiled is found by its text, flags and versions, and serves the next run of the suite too."""
+    cache = getattr(config, "cache", None)
+    folder = Path(cache.mkdir("compiled") if cache else tempfile.mkdtemp())
+    if sum(file.stat().st_size for file in folder.iterdir()) > MOST_CACHED:
+        shutil.rmtree(folder)
+    settings = {
+        "compilation_cache_dir": str(folder),
+        "persistent_cache_min_compile_time_secs": 0.1,
+        "persistent_cache_min_entry_size_bytes": 0,
+    }
+    for name, value in settings.items():
+        jax.config.update(f"jax_{name}", value)
+        os.environ[f"JAX_{name.upper()}"] = str(value)
 
 
 @pytest.fixture(scope="session")

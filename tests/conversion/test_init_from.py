@@ -143,7 +143,7 @@ def test_on_a_mesh_every_byte_of_the_checkpoint_is_read_once(tmp_path):
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(Path(nota_jax.__file__).parents[1]),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8",
     }
     argv = [sys.executable, "-c", ON_A_MESH, str(tmp_path / "hf")]
     argv.append(pickle.dumps(dataclasses.asdict(config)).hex())

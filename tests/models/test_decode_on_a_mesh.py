@@ -15,7 +15,7 @@ def found(tmp_path_factory):
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     script = Path(__file__).with_name("decoding_on_eight_devices.py")

@@ -37,7 +37,7 @@ def sharded(nano_config, nano_params, nano_batch, tmp_path_factory):
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(Path(nota_jax.__file__).parents[1]),
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8",
     }
     subprocess.run(
         [sys.executable, script, folder / "job.pkl", folder / "out.pkl"],

@@ -22,7 +22,7 @@ def texts(tmp_path_factory):
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8",
     }
     script = Path(__file__).with_name("known_collectives.py")
     subprocess.run([sys.executable, script, out], env=environment, check=True, timeout=120)
