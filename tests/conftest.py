@@ -14,12 +14,17 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_opti
 import jax
 import numpy as np
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from nota_jax.models.config import NotaGPTConfig, TextConfig, VisionConfig
 from nota_jax.models.notagpt import init_params
 from nota_jax.params import Tree, flatten
 
 MOST_CACHED = 2**30  # bytes
+
+# The same examples in every run, however slow the machine is: python -m tests.fuzz tries others.
+hypothesis_settings.register_profile("suite", derandomize=True, deadline=None)
+hypothesis_settings.load_profile("suite")
 
 
 def pytest_configure(config):

@@ -3,13 +3,15 @@
     nice -n 15 python -m tests.fuzz.engraving --tunes 100000 --seed 0 [--workers 1] [--minutes M]
 
 A folder of tunes after the other is built and let go.  Ends with 0 where every tune was drawn or
-dropped for a reason that is its own; with 1 where workers died or an exception came through: the
-folders with such tunes, and the reasons, lie in `--out` then.
+dropped for a reason that is its own; with 1 where workers died or an exception came through: such
+tunes, and the reasons, lie in `--out` then.  What is counted so far lies there as well
+(`seed0.json`), and the same command goes on behind it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shutil
 import sys
@@ -22,6 +24,7 @@ from unittest import mock
 
 from nota_jax.data.build import dataset
 from nota_jax.data.build.pages import Settings
+from nota_jax.files import write_json
 from nota_jax.notation.engraving.pool import CRASHED, TIMED_OUT, EngravePool
 from tests.fuzz import mutate
 
@@ -38,16 +41,19 @@ def tune(seed: int, number: int) -> str:
 def run(
     n_tunes: int, seed: int, workers: int, minutes: float, out: Path, say: Say = print
 ) -> Counter[str]:
-    """Tunes, pages, dead workers ("worker …") and drops ("parse: …", "engrave: …"), by name."""
-    counts, start, pools = Counter[str](), time.monotonic(), list[EngravePool]()
+    """Tunes, pages, dead workers ("worker …") and drops ("parse: …", "engrave: …"), by name; those
+    of earlier calls with this seed and `out` among them."""
+    start, pools, kept = time.monotonic(), list[EngravePool](), out / f"seed{seed}.json"
+    counts = Counter[str](json.loads(kept.read_text()) if kept.exists() else {})
 
     def counted(*arguments: object, **options: object) -> EngravePool:
         pools.append(EngravePool(*arguments, **options))  # type: ignore[arg-type]
         return pools[-1]
 
-    for first in range(0, n_tunes, FOLDER_TUNES):
+    for first in range(counts["files"], n_tunes, FOLDER_TUNES):
         if time.monotonic() > start + 60 * minutes:
             break
+        began = time.monotonic()
         numbers = range(first, min(first + FOLDER_TUNES, n_tunes))
         with tempfile.TemporaryDirectory() as folder:
             for number in numbers:
@@ -67,11 +73,15 @@ def run(
                 if drop["reason"].partition(": ")[2].startswith(NOT_ITS_OWN):
                     _keep(out, Path(folder), drop["examples"], say)
         counts.update(pools.pop().deaths)
-        say(_line(counts, time.monotonic() - start))
+        counts["seconds"] += round(time.monotonic() - began)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, counts)
+        say(_line(counts))
     return counts
 
 
-def _line(counts: Counter[str], seconds: float) -> str:
+def _line(counts: Counter[str]) -> str:
+    seconds = max(counts["seconds"], 1)
     dead = ", ".join(f"{key}: {n}" for key, n in counts.items() if key.startswith("worker "))
     return (
         f"{counts['files']:,} files, {counts['tunes']:,} tunes in {seconds:.0f} s "

@@ -111,7 +111,7 @@ def calls(folder):
     return (folder / "calls").read_text().splitlines()
 
 
-def wait_for(condition, seconds=20):
+def wait_for(condition, seconds=120):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
