@@ -9,6 +9,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -63,6 +64,7 @@ def new_folder(out: str | Path, needed: int) -> Iterator[Path]:
     Raises:
       UserError: there is something called `out` already, or no room, or the disk gives an error.
     """
+    _no_address(out)
     out = Path(out).absolute()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is there already: choose another --out, or remove it first")
@@ -79,6 +81,15 @@ def new_folder(out: str | Path, needed: int) -> Iterator[Path]:
             reason = error.strerror or str(error)
             raise UserError(f"cannot write {out}: {reason}. Nothing was left there") from error
         raise
+
+
+def _no_address(path: str | Path) -> None:
+    """Raises UserError for `gs://bucket/x`, which would become a folder called `gs:`."""
+    if scheme := next((x for x in Path(path).parts if re.fullmatch(r"[A-Za-z][\w+.-]+:", x)), ""):
+        raise UserError(
+            f"{path} is an address ({scheme}//…), and what is written goes into a folder of a file "
+            "system: mount the bucket with gcsfuse, and give where it is mounted"
+        )
 
 
 @contextlib.contextmanager
@@ -104,6 +115,7 @@ def writing(path: str | Path) -> Iterator[None]:
 
     A full disk, one that is read-only, a folder of somebody else's, a file where a folder belongs.
     """
+    _no_address(path)
     try:
         with full_disk_is_an_error(path):
             yield

@@ -2,10 +2,12 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from nota_jax import files, tables, units
+from nota_jax.data.build import staging
 from nota_jax.errors import UserError
 
 
@@ -30,6 +32,20 @@ def test_a_full_disk_or_quota_is_said_and_the_old_file_stays(tmp_path, monkeypat
         files.write_atomic(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("write", [
+    lambda place: files.write_atomic(f"{place}/x.json", "{}"),
+    lambda place: files.new_folder(place, 0).__enter__(),
+    lambda place: files.new_folder(Path(place).absolute(), 0).__enter__(),
+    lambda place: files.locked(place, "trains").__enter__(),
+    lambda place: staging.opened(Path(place), {}).__enter__(),
+])  # fmt: skip
+def test_a_buckets_address_becomes_no_folder(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"\(gs://…\).*gcsfuse"):
+        write("gs://bucket/x")
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):

@@ -25,9 +25,10 @@ from tests.conversion.test_mistral_tokenizer import SHIPPED, quiet
 from tests.models.hf_reference import tiny
 
 NEEDED = ("NOTA_JAX_LLAMA_CPP", "NOTA_JAX_LLAMA_PYTHON")
-pytestmark = pytest.mark.skipif(
-    not set(NEEDED) <= os.environ.keys(), reason=f"set {' and '.join(NEEDED)}"
-)
+pytestmark = [
+    pytest.mark.skipif(not set(NEEDED) <= os.environ.keys(), reason=f"set {' and '.join(NEEDED)}"),
+    pytest.mark.timeout(1200),
+]
 QUESTION = "What is the key of this tune?"
 ASKED = {"type": "text", "text": QUESTION}
 TOP = 8

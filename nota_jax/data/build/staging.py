@@ -21,7 +21,7 @@ from nota_jax.data.build.report import Tally
 from nota_jax.data.store.layout import SPLITS
 from nota_jax.data.store.reader import missing_shards
 from nota_jax.errors import UserError
-from nota_jax.files import full_disk_is_an_error, locked, write_atomic, write_json
+from nota_jax.files import locked, write_atomic, write_json, writing
 
 REPORT = "build_report.json"
 # Of datasets older than an argument: what was built before there was a choice.
@@ -67,11 +67,8 @@ def opened(out: Path, arguments: Mapping[str, object]) -> Iterator[Path]:
     Raises `UserError` where it belongs to a build with other arguments, or is being written.
     """
     work = partial_folder(out)
-    try:
-        with full_disk_is_an_error(work):
-            (work / "chunks").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {work}: {error.strerror}; choose another --out") from None
+    with writing(work):
+        (work / "chunks").mkdir(parents=True, exist_ok=True)
     with locked(work, "builds a dataset"):
         begun = _read_json(work / "arguments.json")
         if begun is None:
