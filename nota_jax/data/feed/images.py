@@ -23,6 +23,9 @@ MODES = ("pad", "center_crop")
 WHITE = (255, 255, 255)
 SCALES = (1, 255, 65535)  # where white may lie in pictures of integers or floats
 WHITE_IS_ZERO, PHOTOMETRIC = 0, 262  # a value and a tag of TIFF
+# A picture becomes a square of its longer side, or one of its shorter side with the rest beside it:
+# a file of 141 bytes can ask for ten gigabytes.  A3 at 600 dots per inch has 9,921 pixels.
+MOST_SIDE, MOST_ASPECT = 12_000, 100
 TURNING = (b"eXIf", b"exif", b"Orientation")  # one of them is in a PNG that is to be turned
 # Down and right, pixels: the first is the picture as it is.
 VIEWS = ((0, 0), (3, 5), (5, -4), (-5, 3), (-2, -6), (-7, 7), (7, -2), (1, 2))
@@ -123,8 +126,14 @@ def opaque(image: Image.Image, background: tuple[int, int, int] = WHITE) -> Imag
     """In mode "L" or "RGB", upright; transparency is laid over `background`.
 
     Raises:
-      UserError: numbers of which nobody knows what is white.
+      UserError: more pixels than a score has, seen before any is decoded; numbers of which nobody
+        knows what is white.
     """
+    if max(image.size) > min(MOST_SIDE, MOST_ASPECT * min(image.size)):
+        raise UserError(
+            f"it is {image.width} × {image.height} pixels, and a score has at most {MOST_SIDE:,} "
+            f"along a side and {MOST_ASPECT} times as many as along the other"
+        )
     image.load()
     inverted = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
     with contextlib.suppress(Exception):  # a damaged EXIF, at which viewers turn nothing either

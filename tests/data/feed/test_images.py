@@ -7,7 +7,7 @@ import zlib
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from nota_jax.data.feed import images
 from nota_jax.errors import UserError
@@ -262,3 +262,20 @@ def test_a_shift_moves_the_ink_and_fills_with_white(down, right):
     white = (dark == 255).all(-1)
     assert white.sum() == 400 - (20 - abs(down)) * (20 - abs(right))
     assert white[:down].all() if down > 0 else white[20 + down :].all()
+
+
+@pytest.mark.parametrize("mode", images.MODES)
+@pytest.mark.parametrize("size", [(1, 30_000), (100_000, 1), (1, 101), (12_001, 7_000)])
+def test_a_picture_that_is_small_in_the_file_and_huge_as_a_square_is_refused(
+    size, mode, monkeypatch
+):
+    data = encode(np.full(size[::-1], 255, np.uint8))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)  # no pixel is decoded
+    with pytest.raises(UserError, match=f"x-7.*is {size[0]} × {size[1]} pixels"):
+        images.load(data, 56, mode, name="x-7")
+
+
+@pytest.mark.parametrize("mode", images.MODES)
+@pytest.mark.parametrize("size", [(1, 100), (9_921, 7_016)])
+def test_the_largest_pictures_are_taken(size, mode):
+    assert images.load(encode(np.full(size[::-1], 255, np.uint8)), 56, mode).min() == 255
