@@ -179,7 +179,7 @@ class Builder:
 
     def _add(self, draft: Draft, read: Heads | None = None) -> None:
         """Append an event, with everything that waits for it; no heads: a rest."""
-        if self.bar.events and self.bar.events[-1].bar_rest:
+        if self.bar.last and self.bar.last.bar_rest:
             raise FieldError("a whole-bar rest (Z) stands alone in its bar")
         waiting, self.waiting = self.waiting, _Waiting()
         if waiting.factor is not None:
@@ -240,7 +240,7 @@ class Builder:
         last.slurs_close += 1
 
     def broken(self, text: str) -> None:
-        if self.last is None or not self.bar.events or self.waiting.factor is not None:
+        if self.last is None or not self.bar.last or self.waiting.factor is not None:
             raise FieldError(f"broken rhythm {text!r} that stands between no two notes")
         if len(text) > 3:
             raise FieldError(f"broken rhythm {text!r} is finer than can be drawn")
@@ -311,7 +311,7 @@ class Builder:
     def _leave_marks(self) -> None:
         """Marks of the form and texts before a barline belong to the event before it."""
         marks, texts = self.waiting.decorations, self.waiting.annotations
-        if self.last is not None and self.bar.events:
+        if self.last is not None and self.bar.last:
             self.last.decorations += [mark for mark in marks if mark in FORM_MARKS]
             self.last.annotations += texts
             self.waiting.annotations = []

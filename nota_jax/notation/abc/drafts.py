@@ -71,6 +71,11 @@ class BarDraft:
         return [item for item in self.items if isinstance(item, Draft)]
 
     @property
+    def last(self) -> Draft | None:
+        """The last event; found from behind, for it is asked for at every note."""
+        return next((x for x in reversed(self.items) if isinstance(x, Draft)), None)
+
+    @property
     def duration(self) -> Fraction:
         """What it holds so far, in whole notes."""
         return sum((draft.sounding for draft in self.events), Fraction(0))
