@@ -119,7 +119,7 @@ def wait_for(condition, seconds=120):
 
 
 def ended(process):
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=120)
     return process.returncode, said
 
 
@@ -213,7 +213,8 @@ def test_a_preempted_slice_is_asked_for_again(stage, tmp_path):
     status, said = ended(process)
     assert status == 0, said
     wanted = "[] -u -m nota_jax.main --config=c.py:7b --config.x=a b"
-    assert calls(tmp_path) == [f"{i}/2 10.0.0.1:8476 {wanted}" for i in (0, 1, 0, 1)]
+    made = calls(tmp_path)  # the two of a try in any order
+    assert sorted(made[:2]) == sorted(made[2:]) == [f"{i}/2 10.0.0.1:8476 {wanted}" for i in (0, 1)]
     asked = (tmp_path / "gcloud").read_text()
     assert asked.count("queued-resources create pod --node-id=pod --zone=zone-a") == 2
     assert asked.count("queued-resources delete pod --zone=zone-a --force --quiet") == 1
