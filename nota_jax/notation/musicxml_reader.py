@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -347,7 +348,7 @@ class _Reading:
             beam=_beam(element),
             tuplet=tuplet,
             grace=grace,
-            decorations=in_order([*_decorations(element), *marks]) if heads else (),
+            decorations=in_order([*_decorations(element, where), *marks]) if heads else (),
             chord_symbol=symbols,
             annotations=annotations,
             lyrics=_lyrics(element) if heads else (),
@@ -482,11 +483,11 @@ def _notated(element: Any, where: str) -> Fraction:
     return value * (2 - Fraction(1, 2**of.dots))
 
 
-def _decorations(element: Any) -> Iterator[str]:
+def _decorations(element: Any, where: str) -> Iterator[str]:
     for mark in (*element.articulations, *element.expressions):
         kinds = set(mark.classes)
         if "Tremolo" in kinds:
-            raise Refused("a tremolo, which ABC here does not have")
+            raise Refused(f"{where}: a tremolo, which ABC here does not have")
         if "Fingering" in kinds and str(mark.fingerNumber) in FINGERINGS:
             yield str(mark.fingerNumber)
         elif type(mark).__name__ in _MARKS:
@@ -520,7 +521,7 @@ def _texts(waiting: Iterable[tuple[Any, Fraction]]) -> tuple[str, tuple[str, ...
 def _lyrics(element: Any) -> tuple[str, ...]:
     verses: dict[int, str] = {}
     for lyric in element.lyrics:
-        text = _line(lyric.text).replace("-", "\u2011")
+        text = _line(re.sub(r"[_*|]", "", lyric.text or "")).replace("-", "\u2011")
         hyphen = "-" if lyric.syllabic in ("begin", "middle") and text else ""
         verses[int(lyric.number)] = text + hyphen
     found = [verses.get(n, "") for n in range(1, max(verses, default=0) + 1)]

@@ -1,15 +1,19 @@
 """MusicXML comes in as the tune that it shows, or is refused by what it is."""
 
 import dataclasses
+import importlib.util
 import io
 import zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
+from music21 import converter
 
 from nota_jax.notation import abc, musicxml, walk
 from nota_jax.notation.musicxml_reader import Refused, read
 from nota_jax.notation.tune import Event, Tune
+from tests.notation.test_musicxml import sounding
 from tests.notation.tune_strategies import tunes
 
 TUNE = """X:1
@@ -97,6 +101,16 @@ def test_a_tied_note_needs_no_sign_in_the_next_bar():
     first = bar(note("A"), note("C", 5, more=start, inside=sharp))
     second = note("C", 5, more=stop, inside=sharp) + note("C", 5)
     assert abc.write(read(score(first, second), "x")).endswith("A ^c-|c c|]\n")
+
+
+def test_a_lead_sheet_of_another_program_has_the_notes_that_music21_hears():
+    folder = Path(importlib.util.find_spec("music21").submodule_search_locations[0])
+    path = folder / "corpus" / "leadSheet" / "fosterBrownHair.mxl"
+    tune = read(path.read_bytes(), path.name)
+    assert (tune.title, tune.composer) == ("Jeanie With The Light Brown Hair", "Stephen Foster")
+    heard = sounding(converter.parse(path, forceSource=True))
+    assert [(s.onset, s.midi) for s in walk.sounding_notes(tune)] == [(o, m) for o, _, m in heard]
+    assert sum(bool(event.chord_symbol) for event in tune.events) > 20
 
 
 def test_packed_scores_are_unpacked():

@@ -185,8 +185,8 @@ def _read_corpus(name: str, passed_over: list[PassedOver]) -> Iterator[SourceTun
     root = _find(name)
     paths = [root]
     if root.is_dir():
-        suffixes = (".abc",) if name in CORPORA else SUFFIXES
-        suffixes += music.ENDINGS if music.NAME.match(name) else ()
+        own = (*SUFFIXES, *(music.ENDINGS if music.NAME.match(name) else ()))
+        suffixes = (".abc",) if name in CORPORA else own
         inside = (path for path in root.rglob("*") if path.suffix.lower() in suffixes)
         paths = sorted(inside, key=lambda path: path.relative_to(root).as_posix())
     else:

@@ -107,7 +107,8 @@ def unread(value: Any, reading: Reading) -> list[str]:
     if not isinstance(value, Mapping):
         return []
     used = {*reading.fields.values(), *(path.split(".")[0] for path in reading.fields.values())}
-    return [str(name)[:60] for name in value if name not in used]
+    names = [name for name in value if name not in used]
+    return [name[:60].encode("utf-8", "replace").decode() for name in names]
 
 
 def _asked(value: Mapping[str, Any], fields: Mapping[str, str]) -> Iterator[tuple[Any, Any]]:

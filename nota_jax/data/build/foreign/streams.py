@@ -58,7 +58,7 @@ def _array(path: Path) -> Iterator[Found]:
         try:
             for number, value in enumerate(ijson.items(file, "item", use_float=True), 1):
                 yield Found(f"record {number}", value)
-        except ijson.JSONError as error:
+        except (ijson.JSONError, ValueError) as error:  # a number of ten thousand digits is one
             # Whose text may show the bytes around, over several lines.
             reason = (str(error).splitlines() or ["broken JSON"])[0][:120]
             raise UserError(

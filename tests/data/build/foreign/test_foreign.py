@@ -280,6 +280,7 @@ def test_an_interrupted_build_goes_on_and_gives_the_same_dataset(tmp_path, monke
         ("hello", "neither a JSON array of records nor a JSON object a line"),
         ('[{"id": "a"}, {"id', "breaks off behind record 1"),
         ('[{"id": "a"}] {"id": "b"}', "breaks off behind record 1"),
+        ('[{"id": ' + "9" * 9999 + "}]", "breaks off behind record 0"),
     ],
 )
 def test_a_file_that_is_no_records_is_said(tmp_path, images, capsys, content, said):
@@ -287,6 +288,25 @@ def test_a_file_that_is_no_records_is_said(tmp_path, images, capsys, content, sa
     assert build(tmp_path, "llava", tmp_path / "mine.json") == 2
     error = capsys.readouterr().err
     assert said in error and "Traceback" not in error and not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("write", [write_array, write_lines])
+def test_whatever_stands_in_a_record_it_is_bad_or_a_page(tmp_path, images, write):
+    odd = [
+        {}, None, 1, "text", [], {"image": {}}, {"image": True}, {"image": "0.png"},
+        {"image": "a" * 5000, "conversations": []}, llava("x", "a" * 5000, ("?", "Yes.")),
+        llava("x", "images", ("?", "Yes.")), llava("x", "0.png/1.png", ("?", "Yes.")),
+        llava("x", ".", ("?", "Yes.")), llava("x", "\0", ("?", "Yes.")),
+        llava("x", "0.png", ("", "")),
+        {"image": "0.png", "conversations": {"from": "human"}},
+        {"image": "0.png", "conversations": [1, 2]},
+        {"image": "0.png", "conversations": [{"from": ["human"]}, {"from": {}}]},
+        {**llava("y", "0.png", ("?", "Yes.")), "id": [1]},
+        {**llava("y", "0.png", ("?", "Yes.")), "\ud800": 1},
+    ]  # fmt: skip
+    file = write(tmp_path / "mine.json", odd)
+    assert build(tmp_path, "llava", file, "--max-bad", "100") == 0
+    assert report_of(tmp_path)["records"] == {"in": 20, "used": 1, "bad": 19}
 
 
 def test_a_broken_line_is_one_bad_record(tmp_path, images):
