@@ -6,12 +6,19 @@ What is marked is what the scores count: the same alignment (`alignment.aligned`
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
 from nota_jax.data.build.prose import value_name
-from nota_jax.evaluation.alignment import BarErrors, NoteErrors, aligned, compare_bars, difference
+from nota_jax.evaluation.alignment import (
+    BarErrors,
+    NoteErrors,
+    Pair,
+    aligned,
+    compare_bars,
+    difference,
+)
 from nota_jax.evaluation.alignment import compare_notes as note_errors
 from nota_jax.evaluation.reading import Music
 from nota_jax.notation.engraving.inline import Marks, note_id
@@ -48,15 +55,22 @@ class Beside:
     bars: BarErrors
 
 
-def beside(truth: Music, read: Music) -> Beside | None:
-    """None where one of the two is no music."""
+def beside(truth: Music, read: Music, *, beginning: bool = False) -> Beside | None:
+    """None where one of the two is no music.
+
+    beginning: what was read is the beginning of an answer; of alignments that are equally good the
+      one is taken that leaves out the end, and not notes here and there.
+    """
     if truth.tune is None or read.tune is None:
         return None
     on_truth: dict[str, tuple[str, str]] = {}
     on_read: dict[str, tuple[str, str]] = {}
     words = []
     sides = _Side(truth.tune), _Side(read.tune)
-    for i, j in reversed(aligned(truth.notes, read.notes)):
+    pairs = (
+        _from_the_front(truth, read) if beginning else reversed(aligned(truth.notes, read.notes))
+    )
+    for i, j in pairs:
         if i is None and j is not None:
             kind, place = "invented", sides[1].place(j)
             said = f"{place}: {sides[1].name(j)} is not there"
@@ -78,6 +92,13 @@ def beside(truth: Music, read: Music) -> Beside | None:
         on_truth, on_read, tuple(words[:MOST_WORDS]), max(0, len(words) - MOST_WORDS),
         note_errors(truth.notes, read.notes), compare_bars(truth.bars, read.bars),
     )  # fmt: skip
+
+
+def _from_the_front(truth: Music, read: Music) -> Iterator[Pair]:
+    """As `aligned`, which prefers the latest of equal notes, does with both turned round."""
+    n, m = len(truth.notes), len(read.notes)
+    for i, j in aligned(truth.notes[::-1], read.notes[::-1]):
+        yield None if i is None else n - 1 - i, None if j is None else m - 1 - j
 
 
 def shortened(tune: Tune) -> tuple[Tune, int]:

@@ -203,7 +203,7 @@ def _field(answer: Answer, marks: Marks) -> Field:
 
 def _transcription(answer: Answer, marks: Marks, drawn: Drawn) -> Transcription:
     truth, read, fault = _music(answer)
-    both = of_music.beside(truth, read) if read is not None else None
+    both = None if read is None else of_music.beside(truth, read, beginning=bool(fault))
     on_truth, on_read = (both.truth, both.read) if both else ({}, {})
     legend = tuple((kind, of_music.LEGEND[kind]) for kind in of_music.kinds(on_truth, on_read))
     remarks = [_remark(answer)] if _remark(answer) else []

@@ -74,6 +74,14 @@ def test_what_stands_before_a_fault_is_still_music(said, bars):
     assert reason and len(before.tune.bars) == bars
 
 
+def test_behind_a_beginning_the_end_is_missing_and_nothing_before():
+    place = Place("")
+    truth, begun = music(HEAD + "dDFD|dDDB|]", place), music(HEAD + "dDFD|]", place)
+    found = beside(truth, begun, beginning=True)
+    assert list(found.truth) == ["b1e0", "b1e1", "b1e2", "b1e3"]
+    assert found.notes == beside(truth, begun).notes  # it costs the same
+
+
 def test_what_is_no_music_at_all_is_none():
     reason, before = before_fault("A lovely tune.", Place(""))
     assert reason and before is None
