@@ -246,8 +246,8 @@ def test_reading_trains_resumes_and_hands_its_parts_on(nano_config, nano_params,
         assert same == path.startswith(("vision_tower/", "aids/symbols/")) or leaf.std() == 0, path
     assert "aids/address/kernel" not in started and len(said) == 1
     assert load_parts(tmp_path / "whole", "nothing/.*") == {}
-    config.previous = str(tmp_path / "again")  # a next phase has all aids that either of them has
-    aids = flatten(known_aids(prepared))
+    # A next phase has all aids that either of them has.
+    aids = flatten(known_aids(prepared, str(tmp_path / "again")))
     assert {path.split("/")[1] for path in aids} == {"symbols", "address"}
     config.parts = ((r"speech/.*", str(tmp_path / "whole")),)
     with pytest.raises(UserError, match="has no speech"):
