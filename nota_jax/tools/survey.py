@@ -3,8 +3,8 @@
     python -m nota_jax.tools.survey [--problems] [CORPUS …]
 
 reads the tunes that the build would read (a CORPUS is named as there: `essenFolksong`, `path:DIR`,
-`path:FILE`; default: all folk tunes inside the music21 package), prints each tune that is refused
-(and with --problems each failed check), then a table with a row for each corpus: tunes, how many
+`path:FILE`; default: all folk tunes inside the music21 package), prints each file without a tune
+and each tune that is refused (and with --problems each failed check), then a table with a row for each corpus: tunes, how many
 are read, how many keep every note in canonical text, how many pass which check.
 """
 
@@ -63,7 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("corpora", nargs="*", help="as in nota_jax.data.build; default: all")
     parser.add_argument("--problems", action="store_true", help="print every failed check")
     options = parser.parse_args(arguments)
-    sources = list(corpora.read(options.corpora or None))
+    passed_over = list[corpora.PassedOver]()
+    sources = list(corpora.read(options.corpora or None, passed_over=passed_over))
+    for each in passed_over:
+        print(f"{each.file}: {each.reason}")
     counts = survey(tqdm(sources, unit=" tunes", disable=None), problems=options.problems)
     counts["all"] = sum(counts.values(), Counter())
     rows = [[name, *(f"{count[c]:,}" for c in COLUMNS)] for name, count in counts.items()]

@@ -14,8 +14,10 @@ def test_refusals_are_printed_and_the_rest_counted(tmp_path, capsys):
     (tmp_path / "tunes" / "book.abc").write_text(
         "X:1\nM:3/4\nL:1/4\nK:C\nABc|ABc|]\n\nX:2\nM:3/4\nL:1/4\nK:C\nABc|AB|ABc|]\n\nX:3\nK:C\nA)|\n"
     )
+    (tmp_path / "tunes" / "prose.abc").write_text("no tune here\n")
     survey.main(["--problems", f"path:{tmp_path / 'tunes'}"])
     out = capsys.readouterr().out
+    assert "tunes/prose.abc: it holds no tune" in out
     assert "tunes/book.abc: tune 3, line 15, column 2: a slur ends here" in out
     assert "tunes/book.abc: tune 2, bar 2: 1/2 of a whole note" in out
     assert out.splitlines()[-1].startswith("all")

@@ -55,10 +55,12 @@ def corpus(tmp_path_factory) -> str:
     tunes = [tune_text(number) for number in NUMBERS]
     odd = [
         tune_text(5).replace("X:5\nT:Tune 5", "X:90\nT:Again").replace("K:", "N:again\nK:"),
-        "X:91\nT:Voices\nM:2/4\nL:1/8\nK:G\nV:1\nGABc|]\nV:2\nGABc|]\n\n",
         "X:92\nT:Long\nM:2/4\nL:1/32\nK:G\n" + "GABcdefgGABcdefg|" * 60 + "G16|]\n\n",
     ]
     (folder / "tunes.abc").write_text("".join(tunes + odd))
+    voices = "X:91\nT:Voices\nM:2/4\nL:1/8\nK:G\nV:1\nGABc|]\nV:2\nGABc|]\n"
+    (folder / "voices.abc").write_text(voices)
+    (folder / "page.abc").write_text("<html><body>404</body></html>")
     return f"path:{folder}"
 
 
@@ -267,9 +269,13 @@ def test_the_report_accounts_for_every_tune(dataset):
     assert report["pages"] == reader.split_sizes(dataset)
     reasons = {drop["reason"]: drop for drop in report["drops"]}
     (voices,) = [drop for reason, drop in reasons.items() if reason.startswith("parse")]
-    assert voices["count"] == 1 and "tunes.abc: tune 91, line " in voices["examples"][0]
+    assert voices["count"] == 1 and "voices.abc: tune 91, line " in voices["examples"][0]
     (too_long,) = [drop for reason, drop in reasons.items() if reason.startswith("engrave")]
-    assert "mine/tunes.abc#20" in too_long["examples"][0]
+    assert "mine/tunes.abc#19" in too_long["examples"][0]
+    assert report["files_without_pages"] == {
+        "mine/page.abc": "it is HTML, not ABC",
+        "mine/voices.abc": "its one tune was not drawn",
+    }
     questions = Counter(
         (f"{page.task}_{page.metadata['split']}", turn.subtask)
         for page in pages_of(dataset)
@@ -282,6 +288,7 @@ def test_the_report_accounts_for_every_tune(dataset):
 def test_report_and_contact_sheet_lie_beside_the_data(dataset):
     text = (dataset / "build_report.md").read_text()
     assert "| mine " in text and "tune 91" in text and "| alignment " in text
+    assert "- mine/page.abc: it is HTML, not ABC" in text
     with Image.open(dataset / "contact_sheet.png") as sheet:
         assert sheet.width > 4 * 336
 
