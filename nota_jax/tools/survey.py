@@ -4,8 +4,9 @@
 
 reads the tunes that the build would read (a CORPUS is named as there: `essenFolksong`, `path:DIR`,
 `path:FILE`; default: all folk tunes inside the music21 package), prints each file without a tune
-and each tune that is refused (and with --problems each failed check), then a table with a row for each corpus: tunes, how many
-are read, how many keep every note in canonical text, how many pass which check.
+and each tune that is refused (and with --problems each failed check), then a table with a row for
+each corpus: tunes, how many are read, how many keep every note in canonical text, how many pass
+which check.
 """
 
 from __future__ import annotations

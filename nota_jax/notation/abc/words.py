@@ -1,7 +1,8 @@
 """Words among the music code, `fine` or `and so on`: their letters a–g are no notes.
 
 Every other letter may be a symbol that `U:` defines, and one that is not defined is left out.  But
-a symbol stands before a note, alone, and inside a word letters do not.
+a symbol stands before a note, alone, and inside a word letters do not.  (Ryan's Mammoth has
+thousands of `k`, with and without blanks around the note; words hardly have any.)
 """
 
 from __future__ import annotations
@@ -31,8 +32,11 @@ def find(code: str, tokens: Sequence[Token], defined: Collection[str]) -> tuple[
         elif token.kind in _EVENTS:
             waiting = None
         elif waiting and token.kind not in _BEFORE_A_NOTE:
-            break
-    return _around(code, waiting.column - 1) if waiting else None
+            if waiting.text.islower():
+                return _around(code, waiting.column - 1)
+            waiting = None  # a capital, as in a bar line that was typed `I`
+    small = waiting is not None and waiting.text.islower()
+    return _around(code, waiting.column - 1) if waiting and small else None
 
 
 def _means_nothing(token: Token, defined: Collection[str]) -> bool:
@@ -41,9 +45,10 @@ def _means_nothing(token: Token, defined: Collection[str]) -> bool:
 
 
 def _inside_word(code: str, position: int) -> bool:
-    """Whether a small letter stands behind others of a word; a note may lack its length there."""
+    """Whether a small letter stands behind a note's in a word; notes may lack their lengths."""
     words = (match for match in _WORD.finditer(code) if match.start() < position < match.end())
-    return code[position].islower() and any(words)
+    small = code[position].islower() and code[position] not in "jkq"
+    return small and code[position - 1] in "abcdefgABCDEFG" and any(words)
 
 
 def _around(code: str, position: int) -> tuple[str, int]:

@@ -70,6 +70,7 @@ MUSIC = {
     "a dotted tie": ("c4.-c4|]", "c2- c2|]"),
     "a staccato before a tuplet": (".(3cde f6|]", "(3.cde f6|]"),
     "old chords with blanks": ("+c2 e2+d2 +c4e4+|]", "[ce] d [ce]2|]"),
+    "letters that mean nothing": ("kckd kgBkaB Je2 I|]", "cd gBaB e2|]"),
     "D.C. without quotes": ("c4 d4 D.C.|]", "c2 !D.C.!d2|]"),
     "a comment's sign in a field": ("[r:50\\% slower]c8|]", "c4|]"),
 }  # fmt: skip
