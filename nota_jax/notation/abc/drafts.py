@@ -117,7 +117,7 @@ def freeze(drafts: Sequence[BarDraft]) -> tuple[Bar, ...]:
     for i, draft in enumerate(drafts):
         following = drafts[i + 1] if i + 1 < len(drafts) else None
         barline = draft.barline
-        if following is None and barline in ("|", "[|"):
+        if following is None and barline in ("|", "[|", ""):
             barline = "|]"
         ending = ending or bool(draft.ending)
         # ABC 2.1, 4.10: an ending lasts to the next one or to a barline other than a plain one.

@@ -198,3 +198,38 @@ def test_a_change_between_a_bar_line_and_a_start_repeat_is_drawn_and_proved():
     for change in ("K:G", "M:3/4", "K:Em\nM:3/4"):
         drawn = engrave(parse(f"{HEAD}c8|\n{change}\n|:f6:|"))
         assert [bar.repeat_start for bar in drawn.tune.bars] == [False, True]
+
+
+NO_MUSIC = (
+    "!foo bar!", "! a bad age !", "!~(!", "!D.C. al fine!", '"^abc defg"', '"Gad"', '"C"',
+    "[r:abc def]", "[N:cdefg]", "+foo+", "`", "$", "y", "\u00a0", "\u200b", "{[ce]}", "<br>",
+    "</b>", "&nbsp;", " fine ", " and ", " Coda ", "\nThis is a bad age\n", "\n% abc defg\n",
+    "\n%%text abc defg\n", "\n%%begintext\nabc defg\n%%endtext\n", "\n</pre>\n",
+    "\nN:abc\n+:defg\n", "\nW:abc defg\n", "\nT:A bad age\n", "\nQ:Adagio\n", "|1st ", "|2nd ",
+    "[1. ", "[|]2 ", '["bad"', '\nU:k="^abc"\n', "\nI:abc def\n",
+)  # fmt: skip
+
+
+REFUSED_THINGS = (
+    "{[ce]}", "<br>", "</b>", "&nbsp;", " fine ", " and ", " Coda ", "\nThis is a bad age\n",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("thing", NO_MUSIC)
+def test_what_is_no_music_invents_no_note_wherever_it_stands(thing):
+    """Between any two tokens of a tune: its notes are read as they are, or the tune is refused."""
+    pieces = ["c2", " ", "d2", "-", "|", "(", "^e2", " ", "f2", ")", "|", "g", "a", "b2", "|]"]
+    pitches = [72, 74, 77, 77, 79, 81, 83]
+    read = 0
+    for place in range(len(pieces) + 1):
+        music = "".join([*pieces[:place], thing, *pieces[place:]])
+        try:
+            tune = parse(HEAD + music)
+        except AbcError as error:
+            assert error.message
+            continue
+        read += 1
+        heads = [note.midi for event in tune.events for note in event.notes]
+        assert heads == pitches, music
+        assert canonical(write(tune)) == write(tune)
+    assert bool(read) != (thing in REFUSED_THINGS)
