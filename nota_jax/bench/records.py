@@ -88,9 +88,10 @@ def random_records(config: ConfigDict, n_image: int, multiple: int) -> Records:
         char_starts=np.zeros(sizes.sum(), np.int16),
         turn_starts=np.cumsum([0, *sizes]), prompt_lengths=(sizes * 2 // 3).astype(np.int32),
         turn_pages=np.repeat(np.arange(n_rows), per_row), turn_numbers=np.arange(len(sizes)),
-        row_starts=np.arange(0, len(sizes) + 1, per_row), dropped={},
+        row_starts=np.arange(0, len(sizes) + 1, per_row),
+        row_lengths=len(prefix) + sizes.reshape(n_rows, per_row).sum(1),
     )  # fmt: skip
-    length = static_length(length, plan.row_lengths, d.length_multiple)
+    length = static_length(length, int(plan.row_lengths.max()), d.length_multiple)
     batches, side = [], config.model.vision.image_size
     for _ in range(N_BATCHES):
         batch = rows.empty_batch(n_rows, length, pad)

@@ -8,10 +8,13 @@ shape at every step.
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from nota_jax.data.feed.mapped import parts
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,14 @@ class LengthClass:
     """Rows that are batched together.
 
     limit: the configured length; static: the length of their arrays, T, at most the limit.
-    rows: their numbers, ascending.
+    n_rows: how many.  end: where in the order of lengths they end, as (length, how many rows of
+    that length still belong here; all shorter ones do).
     """
 
     limit: int
     static: int
-    rows: np.ndarray
+    n_rows: int
+    end: tuple[int, int]
 
 
 def length_classes(
@@ -41,36 +46,63 @@ def length_classes(
     multiple: see `static_length`.
     """
     limits = sorted(set(limits))
-    by_need = np.argsort(needed, kind="stable")
+    of_length = np.zeros(limits[-1] + 1, np.int64)  # rows
+    for part in parts(needed):
+        of_length += np.bincount(part, minlength=len(of_length))
+    up_to = np.cumsum(of_length)
     ends: list[int] = []
     for limit in limits[:-1]:
-        fit = int(np.searchsorted(needed[by_need], limit, side="right"))
         start = ends[-1] if ends else 0
-        ends.append(start + (fit - start) // batch * batch)
-    if ends and 0 < len(by_need) - ends[-1] < batch and ends[-1] >= batch:
+        ends.append(start + (int(up_to[limit]) - start) // batch * batch)
+    if ends and 0 < len(needed) - ends[-1] < batch and ends[-1] >= batch:
         ends[-1] -= batch
         ends = [min(end, ends[-1]) for end in ends]
+
+    def place(end: int) -> tuple[int, int]:
+        length = int(np.searchsorted(up_to, end, side="right"))
+        return length, end - int(up_to[length - 1] if length else 0)
+
+    bounds = [0, *ends, len(needed)]
     return [
-        LengthClass(limit, static_length(limit, needed[rows], multiple), np.sort(rows))
-        for limit, rows in zip(limits, np.split(by_need, ends), strict=True)
+        LengthClass(
+            limit,
+            # The longest row is the last before the end.
+            static_length(limit, place(end - 1)[0] if end > start else 0, multiple),
+            end - start,
+            place(end),
+        )
+        for limit, (start, end) in zip(limits, itertools.pairwise(bounds), strict=True)
     ]
 
 
-def static_length(limit: int, needed: np.ndarray, multiple: int) -> int:
-    """T for rows of these lengths: the longest of them, rounded up to a multiple.
+def class_numbers(needed: np.ndarray, classes: Sequence[LengthClass]) -> Iterator[np.ndarray]:
+    """Of each row the number of its class, some rows at a time."""
+    ends = [members.end for members in classes[:-1]]
+    before = [0] * len(ends)  # rows of an end's length, up to here
+    for part in parts(needed):
+        numbers = np.zeros(len(part), np.int64)
+        for i, (length, most) in enumerate(ends):
+            same = part == length
+            numbers += (part > length) | (same & (before[i] + np.cumsum(same) > most))
+            before[i] += int(same.sum())
+        yield numbers
 
-    At most the `limit`, which it is where `multiple` is 0 or there are no rows.
+
+def static_length(limit: int, longest: int, multiple: int) -> int:
+    """T for rows of which the longest has so many tokens: that, rounded up to a multiple.
+
+    At most the `limit`, which it is where `multiple` is 0 or there are no rows (`longest` is 0).
     """
-    if not multiple or not len(needed):
+    if not multiple or not longest:
         return limit
-    return min(limit, -(-int(needed.max()) // multiple) * multiple)
+    return min(limit, -(-longest // multiple) * multiple)
 
 
 def batches_by_length(classes: Sequence[LengthClass], batch: int) -> dict[int, int]:
     """T → whole batches that an epoch has of it; with a batch of 1, its rows."""
     counts: dict[int, int] = collections.Counter()
     for members in classes:
-        if n := len(members.rows) // batch:
+        if n := members.n_rows // batch:
             counts[members.static] += n
     return dict(counts)
 

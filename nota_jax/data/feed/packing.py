@@ -1,7 +1,8 @@
 """Packing: every turn tokenised once, and which turns share a row.
 
 As many turns as fit share a row, in the page's order; the rest go into a further row of the same
-page.  The plan is cached on disk under a key made of everything that it depends on.
+page.  The plan is made a few pages at a time and lies on disk, under a key made of everything that
+it depends on; no process ever holds it whole.
 """
 
 from __future__ import annotations
@@ -9,11 +10,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
-import io
 import itertools
 import json
 import logging
-import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,25 @@ import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from nota_jax.data.feed import chat
+from nota_jax.data.feed import chat, mapped
 from nota_jax.data.feed.rows import RowPlan
+from nota_jax.data.records import Page
 from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
-from nota_jax.files import write_atomic
 
-_FORMAT = 2  # raise it when the plan's arrays or the packing change
+_FORMAT = 3  # raise it when the plan's arrays or the packing change
 _PAGES_AT_ONCE = 512
+_DTYPES = {
+    "prefix": np.int32, "tokens": np.int32, "char_starts": np.int16, "turn_starts": np.int64,
+    "prompt_lengths": np.int32, "turn_pages": np.int32, "turn_numbers": np.int32,
+    "row_starts": np.int64, "row_lengths": np.int32,
+}  # fmt: skip
+# Of these the fingerprint is made, in this order; checkpoints hold it.
+_MARKED = (
+    "prefix", "tokens", "turn_starts", "prompt_lengths", "turn_pages", "turn_numbers", "row_starts",
+)  # fmt: skip
+# Features by which pages may be grouped: those that have few values.
+GROUPED = ("task", "region", "corpus", "licence", "composer_source", "music_font", "text_font")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,21 +76,21 @@ def plan_rows(
     *,
     cache_dir: str | Path | None = None,
 ) -> RowPlan:
-    """Tokenises every turn of the pages and packs the turns into rows, or reads that from a cache.
+    """Tokenises every turn of the pages and packs the turns into rows, or finds that on disk.
 
     Args:
-      cache_dir: where the plan is kept; None for `row_plans` beside the shards.  A folder that
-        cannot be written costs the cache, not the run.
+      cache_dir: where the plan is kept; None for `row_plans` beside the shards.  Where it cannot be
+        written, this process has one of its own among the temporary files.
 
     Raises:
       UserError: a subtask that no page has, or nothing left to train on.
     """
     folder = pages.directory / "row_plans" if cache_dir is None else Path(cache_dir)
-    path = folder / f"{_cache_key(pages, tok, settings)}.npz"
-    plan = _read_cache(path)
-    if plan is None:
-        plan = _compute(pages, tok, settings)
-        _write_cache(path, plan)
+    arrays, said, kept_in = mapped.kept(
+        folder / _cache_key(pages, tok, settings), lambda work: _write(work, pages, tok, settings)
+    )
+    groups = {name: arrays.pop(_group(name)) for name in GROUPED}
+    plan = RowPlan(**arrays, **said, row_groups=groups, folder=kept_in)
     if not plan.n_rows:
         lost = f", {sum(plan.dropped.values())} are longer than {settings.max_length} tokens"
         raise UserError(
@@ -104,78 +114,143 @@ def wanted_subtasks(subtasks: Sequence[str], found: Iterable[str]) -> set[str]:
       UserError: the filter names a subtask that the data does not have.
     """
     found = set(found)
-    left_out = {name[1:] for name in subtasks if name.startswith("-")}
-    kept = {name for name in subtasks if not name.startswith("-")}
-    unknown = (left_out | kept) - found
+    unknown = {name.removeprefix("-") for name in subtasks} - found
     if unknown:
         raise UserError(
             f"no question has the subtask {', '.join(sorted(unknown))}: "
             f"there are {', '.join(sorted(found))}"
         )
-    return (kept or found) - left_out
+    return {name for name in found if _asked(name, subtasks)}
+
+
+def _asked(subtask: str, subtasks: Sequence[str]) -> bool:
+    """Whether a filter keeps a subtask."""
+    kept = [name for name in subtasks if not name.startswith("-")]
+    return (not kept or subtask in kept) and f"-{subtask}" not in subtasks
 
 
 class _Turn(NamedTuple):
-    """A question about a page (its index in the reader), the `number`-th there, tokenised."""
+    """A question about a page, the `number`-th there, tokenised."""
 
-    page: int
     number: int
     subtask: str
-    ids: np.ndarray
+    ids: list[int]
     n_prompt: int
-    starts: np.ndarray
+    starts: list[int]
 
 
-def _compute(pages: PageReader, tok: PreTrainedTokenizerFast, settings: RowSettings) -> RowPlan:
+def _write(
+    folder: Path, pages: PageReader, tok: PreTrainedTokenizerFast, settings: RowSettings
+) -> None:
+    """Writes the plan's arrays; see `RowPlan`."""
     prefix = chat.encode_prefix(tok, settings.template, settings.n_image_tokens)
     room = settings.max_length - len(prefix)
-    turns = list(_tokenised(pages, tok, settings.template))
-    subtasks = {turn.subtask for turn in turns}
-    wanted = wanted_subtasks(settings.subtasks, subtasks)
-    wanted_subtasks([name for name, _ in settings.shares], subtasks)  # they have to exist
-    turns = [turn for turn in turns if turn.subtask in wanted]
-    dropped = collections.Counter(turn.subtask for turn in turns if len(turn.ids) > room)
-    shares = dict(settings.shares)
-    kept = [
-        turn
-        for turn in turns
-        if len(turn.ids) <= room and _drawn(turn.subtask, turn.page, shares.get(turn.subtask, 1.0))
-    ]
-    most = settings.turns_per_row or max(1, len(kept))
-    if not chat.template(settings.template).asks:
-        most = 1
-    row_sizes: list[int] = []
-    for _, of_page in itertools.groupby(kept, key=lambda turn: turn.page):
-        row_sizes += _pack([len(turn.ids) for turn in of_page], room, most)
-    return RowPlan(
-        prefix=np.asarray(prefix, np.int32),
-        tokens=np.concatenate([turn.ids for turn in kept] or [np.zeros(0, np.int32)]),
-        char_starts=np.concatenate([turn.starts for turn in kept] or [np.zeros(0, np.int16)]),
-        turn_starts=np.cumsum([0, *(len(turn.ids) for turn in kept)]),
-        prompt_lengths=np.asarray([turn.n_prompt for turn in kept], np.int32),
-        turn_pages=np.asarray([turn.page for turn in kept], np.int32),
-        turn_numbers=np.asarray([turn.number for turn in kept], np.int32),
-        row_starts=np.cumsum([0, *row_sizes]),
-        dropped=dict(sorted(dropped.items())),
-    )
+    most = settings.turns_per_row if chat.template(settings.template).asks else 1
+    found, dropped = set[str](), collections.Counter[str]()
+    values: dict[str, dict[str, int]] = {name: {} for name in GROUPED}
+    columns = _DTYPES | {_group(name): np.int32 for name in GROUPED}
+    n_tokens = n_turns = 0
+    with mapped.growing(folder, columns) as arrays:
+        arrays["prefix"].append(prefix)
+        arrays["turn_starts"].append([0])
+        arrays["row_starts"].append([0])
+        for first, some in _tokenised(pages, tok, settings.template):
+            found.update(turn.subtask for _, turns in some for turn in turns)
+            kept = [_kept(turns, first + i, settings, room, dropped)
+                    for i, (_, turns) in enumerate(some)]  # fmt: skip
+            turns = [turn for of_page in kept for turn in of_page]
+            lengths = [len(turn.ids) for turn in turns]
+            arrays["tokens"].append(_joined([turn.ids for turn in turns]))
+            starts = _joined([turn.starts for turn in turns])
+            arrays["char_starts"].append(np.clip(starts, -(2**15), 2**15 - 1))
+            arrays["turn_starts"].append(n_tokens + np.cumsum(lengths, dtype=np.int64))
+            arrays["prompt_lengths"].append([turn.n_prompt for turn in turns])
+            arrays["turn_numbers"].append([turn.number for turn in turns])
+            arrays["turn_pages"].append(first + np.repeat(np.arange(len(kept)), [*map(len, kept)]))
+            rows = [_pack([len(turn.ids) for turn in of_page], room, most) for of_page in kept]
+            sizes = _joined(rows)
+            ends = np.cumsum(sizes)
+            of_rows = np.diff(np.cumsum([0, *lengths])[[0, *ends]])
+            arrays["row_starts"].append(n_turns + ends)
+            arrays["row_lengths"].append(len(prefix) + of_rows)
+            for name, known in values.items():
+                codes = [known.setdefault(_feature(page, name), len(known)) for page, _ in some]
+                arrays[_group(name)].append(np.repeat(codes, [*map(len, rows)]))
+            n_tokens += sum(lengths)
+            n_turns += len(turns)
+    for asked in (settings.subtasks, [name for name, _ in settings.shares]):
+        wanted_subtasks(asked, found)  # they have to exist
+    digest = hashlib.sha256()
+    for name in _MARKED:
+        whole = mapped.mapping(folder / name, arrays[name].dtype, arrays[name].length)
+        for part in mapped.parts(whole):
+            digest.update(part.tobytes())
+    said = {
+        "dropped": dict(sorted(dropped.items())),
+        "group_names": {name: list(known) for name, known in values.items()},
+        "fingerprint": digest.hexdigest(),
+    }
+    mapped.finish(folder, arrays, said)
 
 
-def _tokenised(pages: PageReader, tok: PreTrainedTokenizerFast, template: str) -> Iterator[_Turn]:
-    """Every turn of the pages, in their order; many at once, which is how tokenizers are fast."""
+def _group(feature: str) -> str:
+    """What the array of a feature is called."""
+    return f"group_{feature}"
+
+
+def _feature(page: Page, name: str) -> str:
+    return page.task if name == "task" else str(page.metadata.get(name, ""))
+
+
+def _joined(lists: list[list[int]]) -> np.ndarray:
+    return np.fromiter(itertools.chain.from_iterable(lists), np.int64)
+
+
+def _kept(
+    turns: list[_Turn],
+    page: int,
+    settings: RowSettings,
+    room: int,
+    dropped: collections.Counter[str],
+) -> list[_Turn]:
+    """Of a page the turns that are asked; counts those that are too long for it."""
+    shares, kept = dict(settings.shares), []
+    for turn in turns:
+        if not _asked(turn.subtask, settings.subtasks):
+            continue
+        if len(turn.ids) > room:
+            dropped[turn.subtask] += 1
+        elif _drawn(turn.subtask, page, shares.get(turn.subtask, 1.0)):
+            kept.append(turn)
+    return kept
+
+
+def _tokenised(
+    pages: PageReader, tok: PreTrainedTokenizerFast, template: str
+) -> Iterator[tuple[int, list[tuple[Page, list[_Turn]]]]]:
+    """Pages, in their order, with their turns, and the number of the first of them; many at once,
+    which is how tokenizers are fast.
+    """
     with tqdm(total=len(pages), desc="tokenising", unit="page", delay=2) as progress:
         for first in range(0, len(pages), _PAGES_AT_ONCE):
-            here = range(first, min(first + _PAGES_AT_ONCE, len(pages)))
-            asked = [(page, number, turn) for page in here
-                     for number, turn in enumerate(pages[page].turns)]  # fmt: skip
-            encoded = chat.encode_turns(
-                tok,
-                template,
-                [turn.question for _, _, turn in asked],
-                [turn.answer for _, _, turn in asked],
+            here = [pages[i] for i in range(first, min(first + _PAGES_AT_ONCE, len(pages)))]
+            asked = [turn for page in here for turn in page.turns]
+            encoded = iter(
+                chat.encode_turns(
+                    tok,
+                    template,
+                    [turn.question for turn in asked],
+                    [turn.answer for turn in asked],
+                )
             )
-            for (page, number, turn), (ids, n_prompt, starts) in zip(asked, encoded, strict=True):
-                arrays = np.asarray(ids, np.int32), n_prompt, np.asarray(starts, np.int16)
-                yield _Turn(page, number, turn.subtask, *arrays)
+            yield (
+                first,
+                [
+                    (page, [_Turn(number, turn.subtask, *next(encoded))
+                            for number, turn in enumerate(page.turns)])
+                    for page in here
+                ],
+            )  # fmt: skip
             progress.update(len(here))
 
 
@@ -186,11 +261,11 @@ def _drawn(subtask: str, page: int, share: float) -> bool:
 
 
 def _pack(lengths: Sequence[int], room: int, most: int) -> list[int]:
-    """Turns per row when each row takes as many of the coming turns as fit."""
+    """Turns per row when each row takes as many of the coming turns as fit; `most`: 0 for any."""
     sizes: list[int] = []
     used = 0
     for length in lengths:
-        if not sizes or used + length > room or sizes[-1] == most:
+        if not sizes or used + length > room or (most and sizes[-1] == most):
             sizes.append(0)
             used = 0
         sizes[-1] += 1
@@ -216,22 +291,3 @@ def _cache_key(pages: PageReader, tok: PreTrainedTokenizerFast, settings: RowSet
         dataclasses.asdict(chat.template(settings.template)),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:20]
-
-
-def _read_cache(path: Path) -> RowPlan | None:
-    try:
-        with np.load(path) as arrays:
-            values = dict(arrays)
-        return RowPlan(**{**values, "dropped": json.loads(str(values["dropped"]))})
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # not there, or cut short: it is computed
-
-
-def _write_cache(path: Path, plan: RowPlan) -> None:
-    values = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
-    file = io.BytesIO()
-    np.savez(file, **{**values, "dropped": np.asarray(json.dumps(plan.dropped))})
-    try:
-        write_atomic(path, file.getvalue())
-    except (OSError, UserError) as error:
-        logging.warning("the row plan is not kept for the next start: %s", error)

@@ -1,6 +1,7 @@
 """Training's batches.
 
-    pages on disk → row plan (packing.py) → Grain: shuffle, batch, repeat → pictures and arrays
+    pages on disk → row plan (packing.py) → Grain: shuffle, batch, repeat (order.py) → pictures and
+    arrays
 
 Which rows make up which global batch depends on the plan, the seed and the batch size alone, not
 on the number of devices, processes, threads, microbatches or restarts.  Where they do not divide
@@ -9,8 +10,6 @@ evenly, rows of padding stand behind them, which weigh nothing.
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from nota_jax.data import degrade
-from nota_jax.data.feed import images, labels, lengths, packing, rows, tokenizer
+from nota_jax.data.feed import images, labels, lengths, order, packing, rows, tokenizer
 from nota_jax.data.records import Page, question_ids
 from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
@@ -81,9 +80,6 @@ EXTRAS: dict[str, Callable[[int, int, int, int], np.ndarray]] = {
     "look": lambda b, t, *_: np.full((b, t, 2), labels.NONE, np.int16),
     "address": lambda b, t, *_: np.full((b, t, len(labels.ADDRESS)), labels.NONE, np.int8),
 }
-
-
-_EPOCHS = 10**6  # without end, and Grain can still count the batches
 
 
 class Pipeline:
@@ -145,27 +141,12 @@ class Pipeline:
         self.steps_by_length = lengths.batches_by_length(classes, self.rows_per_batch)
         self.steps_per_epoch = sum(self.steps_by_length.values())
         self.total_steps = None if epochs is None else max(1, round(epochs * self.steps_per_epoch))
-        self._dataset = self._batches(classes).map_with_index(self._load)
-
-    def _batches(self, classes: Sequence[lengths.LengthClass]) -> grain.MapDataset:
-        """Global batches as (T, row numbers), in the order of training."""
-        parts = [
-            grain.MapDataset.source(members.rows)
-            .shuffle(_derived_seed(self.seed, members.limit))
-            .batch(self.rows_per_batch, drop_remainder=True, batch_fn=np.asarray)
-            .map(lambda chosen, length=members.static: (length, chosen))
-            for members in classes
-            if len(members.rows) >= self.rows_per_batch
-        ]
-        batches = grain.MapDataset.concatenate(parts).shuffle(_derived_seed(self.seed, 0))
-        if growing := self.config.curriculum:
-            bounds = [growing * i // len(parts) for i in range(len(parts) + 1)]
-            sizes = [end - start for start, end in itertools.pairwise(bounds)]
-            first = [part.repeat(_EPOCHS)[:n] for part, n in zip(parts, sizes, strict=True)]
-            batches = grain.MapDataset.concatenate([*first, batches.repeat(_EPOCHS)])
-        else:
-            batches = batches.repeat()
-        return batches if self.total_steps is None else batches[: self.total_steps]
+        batches = order.batches(
+            plan, classes, self.rows_per_batch, seed=seed, curriculum=config.curriculum
+        )
+        if self.total_steps is not None:
+            batches = batches[: self.total_steps]
+        self._dataset = batches.map_with_index(self._load)
 
     def _load(self, step: int, batch: tuple[int, np.ndarray]) -> dict[str, Any]:
         """This process's part of a global batch; what is not filled is padding."""
@@ -188,11 +169,14 @@ class Pipeline:
             if self.config.pictures:
                 image = images.load(page.png, size, self.config.image_mode, name=page.id)
                 image = images.shift(image, *shifts[i])
-                of_row["images"][:] = self._degrade(image, symbols, self._rng(4, step, number))
+                if self.config.degrade:
+                    image = self._degrade(image, symbols, self._rng(4, step, number))
+                of_row["images"][:] = image
             self._weigh(of_row, row, page)
             if self.config.extras:
                 self._label(of_row, row, page, symbols, self._rng(3, step, number))
-            self._corrupt(of_row, self._rng(2, step, number))
+            if self.config.corrupt:
+                self._corrupt(of_row, self._rng(2, step, number))
             numbers = self.plan.turn_numbers[turns.start : turns.stop]
             named = question_ids(page.id, page.turns)
             ids.append([named[number] for number in numbers])
@@ -255,8 +239,6 @@ class Pipeline:
 
     def _corrupt(self, of_row: dict[str, np.ndarray], rng: np.random.Generator) -> None:
         """Shows other notes and numbers in the answers' places."""
-        if not self.config.corrupt:
-            return
         shown = np.flatnonzero(of_row["weights"][:-1]) + 1
         kinds = self._mistakable[of_row["tokens"][shown]]
         for kind in range(1, kinds.max(initial=0) + 1):
@@ -266,11 +248,11 @@ class Pipeline:
 
     def _rng(self, purpose: int, step: int, number: int) -> np.random.Generator:
         """Of the `number`-th row of a global batch."""
-        return np.random.default_rng([_derived_seed(self.seed, purpose), step, number])
+        return np.random.default_rng([order.derived_seed(self.seed, purpose), step, number])
 
     def _shifts(self, step: int, n: int) -> np.ndarray:
         """How far a global batch's pictures move, [n, 2] pixels: by seed and step alone."""
-        rng = np.random.default_rng([_derived_seed(self.seed, 1), step])
+        rng = np.random.default_rng([order.derived_seed(self.seed, 1), step])
         return rng.integers(-self.config.jitter, self.config.jitter + 1, (n, 2))
 
     def __iter__(self) -> BatchIterator:
@@ -348,8 +330,3 @@ class BatchIterator(Iterator[dict[str, Any]]):
                 "undo the change or start a new run directory"
             )
         self._batches.set_state({"next_index": state["step"]})
-
-
-def _derived_seed(seed: int, purpose: int) -> int:
-    """32 bits; Grain adds the epoch to a seed, so neighbouring seeds would repeat each other."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {purpose}".encode()).digest()[:4], "little")

@@ -4,17 +4,16 @@
     turn_ids      0 0 0 … 0         |        1 …           |        2 …           |  −1 …
     positions     0 1 2 … P−1       |        P, P+1 …      |        P, P+1 …      |   0 …
 
-`packing` says which turns share a row.  A plan of rows holds their tokens in flat arrays, so that
-training never tokenises; a row is written out when its batch is made.
+`packing` says which turns share a row.  A plan of rows holds their tokens in flat arrays, mapped
+from disk, so that training never tokenises and a process does not grow with the data; a row is
+written out when its batch is made.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +28,12 @@ class RowPlan:
     char_starts: int16, for each of `tokens` the character of the answer at which it begins.
     turn_pages: index of each turn's page; turn_numbers: its index in `page.turns`.
     row_starts: int64 [rows + 1]; row r has the turns row_starts[r] … row_starts[r + 1] − 1.
+    row_lengths: int32 [rows], tokens in each row, prefix included.
     dropped: subtask → turns that are longer than a row may be.
+    fingerprint: digest of what the rows hold: the same data, tokenizer and settings give the same.
+    row_groups: a feature of pages ("region") → of each row the number of its page's value among
+      group_names[feature].
+    folder: where the arrays lie on disk; None where they are in memory.
     """
 
     prefix: np.ndarray
@@ -40,30 +44,20 @@ class RowPlan:
     turn_pages: np.ndarray
     turn_numbers: np.ndarray
     row_starts: np.ndarray
-    dropped: dict[str, int]
+    row_lengths: np.ndarray
+    dropped: dict[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+    row_groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+    group_names: Mapping[str, list[str]] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def n_rows(self) -> int:
-        return len(self.row_starts) - 1
+        return len(self.row_lengths)
 
     @property
     def n_turns(self) -> int:
         return len(self.prompt_lengths)
-
-    @functools.cached_property
-    def row_lengths(self) -> np.ndarray:
-        """Tokens in each row, prefix included: int64 [rows]."""
-        ends = self.turn_starts[self.row_starts]
-        return len(self.prefix) + np.diff(ends)
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """Digest of what the rows hold: the same data, tokenizer and settings give the same."""
-        digest = hashlib.sha256()
-        for field in dataclasses.fields(self):
-            if field.name not in ("dropped", "char_starts"):
-                digest.update(np.ascontiguousarray(getattr(self, field.name)).tobytes())
-        return digest.hexdigest()
 
     def turns(self, row: int) -> range:
         return range(int(self.row_starts[row]), int(self.row_starts[row + 1]))

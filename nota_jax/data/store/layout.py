@@ -11,8 +11,8 @@ reads it anywhere, without TensorFlow.  A record is one page, as a serialized tf
 from __future__ import annotations
 
 import dataclasses
-import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -47,24 +47,27 @@ FEATURES = tfds.features.FeaturesDict(
 
 
 # What is not known of a page is empty.
-_NOTHING_KNOWN = {**dict.fromkeys(TEXTS, ""), "staff_spacing": 0.0, "transposition": 0}
+_NOTHING_KNOWN: dict[str, Any] = {**dict.fromkeys(TEXTS, ""), "staff_spacing": 0.0, "transposition": 0}
 
 
 def encode(page: Page) -> bytes:
-    """A page as a serialized tf.train.Example; the same page gives the same bytes."""
-    serialized = FEATURES.serialize_example(
-        {
-            "id": page.id,
-            "task": page.task,
-            "image": io.BytesIO(page.png),
-            "turns": [dataclasses.asdict(turn) for turn in page.turns],
-            "symbols": page.symbols,
-            **_NOTHING_KNOWN,
-            **page.metadata,
-        }
-    )
-    # TFDS writes the features in whatever order protobuf's map has them in this process.
-    example = tf_example_pb2.Example.FromString(serialized)
+    """A page as a serialized tf.train.Example; the same page gives the same bytes.
+
+    They are those of `FEATURES.serialize_example`, in a fixed order and in a tenth of its time.
+    """
+    example = tf_example_pb2.Example()
+    feature = example.features.feature
+    known = _NOTHING_KNOWN | page.metadata
+    feature["staff_spacing"].float_list.value.append(float(known.pop("staff_spacing")))
+    feature["transposition"].int64_list.value.append(int(known.pop("transposition")))
+    texts = {name: [known.pop(name)] for name in TEXTS} | {"id": [page.id], "task": [page.task]}
+    columns = {f"turns/{n}": [getattr(turn, n) for turn in page.turns] for n in TURN_TEXTS}
+    for name, values in (texts | columns).items():
+        feature[name].bytes_list.value.extend(str(value).encode() for value in values)
+    feature["image"].bytes_list.value.append(page.png)
+    feature["symbols"].bytes_list.value.append(page.symbols)
+    if known:
+        raise ValueError(f"a record holds no {', '.join(known)}")
     return example.SerializeToString(deterministic=True)
 
 

@@ -6,17 +6,24 @@ A shard that is missing, truncated or damaged becomes a `UserError` that names t
 from __future__ import annotations
 
 import bisect
+import collections
 import hashlib
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tensorflow_datasets as tfds
-from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordReader
 
 from nota_jax.data.records import Page
 from nota_jax.data.store import layout
 from nota_jax.errors import UserError
+
+# A shard that is open holds its index in memory, some 10 bytes a record and 10 kB more; a split of
+# a million pages has some 200 shards, and one is opened again in less than a millisecond.
+_MOST_OPEN = 128
+_READ_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for reading here and there
 
 _REBUILD = "the file is damaged; delete the folder and run `python -m nota_jax.data.build` again"
 
@@ -60,7 +67,8 @@ def missing_shards(directory: str | Path) -> list[Path]:
 class PageReader:
     """The pages of the given splits, concatenated; pictures stay encoded.
 
-    Reading is thread-safe, and every page is read by itself (no shard is held in memory).
+    Reading is thread-safe, and every page is read by itself: neither pages nor, beyond the last
+    few shards read, where in a shard they lie are held in memory.
     """
 
     def __init__(self, directory: str | Path, splits: Sequence[str]):
@@ -85,9 +93,10 @@ class PageReader:
             self._shards += [Path(path) for path in infos[split].filepaths]
             lengths += infos[split].shard_lengths
         self._ends = list(itertools.accumulate(lengths))
-        self._sources = [
-            _open_shard(path, length) for path, length in zip(self._shards, lengths, strict=True)
-        ]
+        self._open: collections.OrderedDict[int, ArrayRecordReader] = collections.OrderedDict()
+        self._lock = threading.Lock()
+        for path, length in zip(self._shards, lengths, strict=True):
+            _check_shard(path, length)
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -101,12 +110,22 @@ class PageReader:
         shard = bisect.bisect_right(self._ends, index)
         record = index - (self._ends[shard - 1] if shard else 0)
         try:
-            return layout.decode(self._sources[shard][record])
+            return layout.decode(self._shard(shard).read([record])[0])
         except Exception as error:  # array_record, protobuf and the decoding each have their own
             raise UserError(
                 f"cannot read record {record} of {self._shards[shard]} ({_reason(error)}): "
                 f"{_REBUILD}"
             ) from None
+
+    def _shard(self, number: int) -> ArrayRecordReader:
+        """An open shard; what was not read for longest is closed for it."""
+        with self._lock:
+            if number not in self._open:
+                self._open[number] = _reader(self._shards[number])
+            self._open.move_to_end(number)
+            if len(self._open) > _MOST_OPEN:
+                self._open.popitem(last=False)  # whoever reads from it still has it
+            return self._open[number]
 
     def fingerprint(self) -> str:
         """Changes when a file does: names, sizes and times of the shards, and the metadata."""
@@ -125,20 +144,23 @@ def texts(directory: str | Path, splits: Sequence[str]) -> Iterator[str]:
             yield turn.answer
 
 
-def _open_shard(path: Path, length: int) -> ArrayRecordDataSource:
+def _check_shard(path: Path, length: int) -> None:
+    """Opens a shard to see that it is whole."""
     if not path.is_file():
         raise UserError(
             f"the dataset shard {path} is missing: copy it there or build the dataset again with "
             "`python -m nota_jax.data.build`"
         )
     try:
-        source = ArrayRecordDataSource([str(path)])
-        found = len(source)
+        found = _reader(path).num_records()
     except Exception as error:
         raise UserError(f"cannot open {path} ({_reason(error)}): {_REBUILD}") from None
     if found != length:
         raise UserError(f"{path} holds {found} records instead of {length}: {_REBUILD}")
-    return source
+
+
+def _reader(path: Path) -> ArrayRecordReader:
+    return ArrayRecordReader(str(path), options=_READ_OPTIONS, file_reader_buffer_size=2**15)
 
 
 def _reason(error: Exception) -> str:

@@ -2,11 +2,13 @@
 
 import collections
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from nota_jax.data.feed import chat, packing, rows
+from nota_jax.data.feed import chat, images, packing, rows
 from nota_jax.data.feed.packing import RowSettings, plan_rows
 from nota_jax.data.feed.rows import fill_row
 from nota_jax.data.feed.tokenizer import train_bpe
@@ -165,24 +167,60 @@ def test_the_cached_plan_equals_the_computed_one_and_every_setting_has_its_own(
 ):
     first = plan_rows(pages, tok, SETTINGS, cache_dir=tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(packing, "_compute", lambda *_: pytest.fail("computed again"))
+        patch.setattr(packing, "_write", lambda *_: pytest.fail("computed again"))
         second = plan_rows(pages, tok, SETTINGS, cache_dir=tmp_path)
     assert first.fingerprint == second.fingerprint and first.dropped == second.dropped
     for field in dataclasses.fields(first):
-        np.testing.assert_array_equal(getattr(first, field.name), getattr(second, field.name))
+        np.testing.assert_equal(getattr(second, field.name), getattr(first, field.name))
     for change in ({"template": "plain"}, {"n_image_tokens": 5}, {"turns_per_row": 2}):
         other = plan_rows(pages, tok, dataclasses.replace(SETTINGS, **change), cache_dir=tmp_path)
         assert other.fingerprint != first.fingerprint
-    assert len(list(tmp_path.glob("*.npz"))) == 4
+    assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_damaged_cache_is_computed_again(pages, tok, tmp_path):
+def test_the_fingerprint_is_that_of_the_plans_that_checkpoints_name(pages, tok, tmp_path):
+    """Of arrays in memory, as it was made before plans were mapped from disk."""
+    plan = plan_rows(pages, tok, SETTINGS, cache_dir=tmp_path)
+    digest = hashlib.sha256()
+    for name, dtype in (
+        ("prefix", np.int32), ("tokens", np.int32), ("turn_starts", np.int64),
+        ("prompt_lengths", np.int32), ("turn_pages", np.int32), ("turn_numbers", np.int32),
+        ("row_starts", np.int64),
+    ):  # fmt: skip
+        digest.update(getattr(plan, name).astype(dtype).tobytes())
+    assert plan.fingerprint == digest.hexdigest()
+    lengths = [len(plan.prefix) + plan.turn_starts[plan.row_starts[row + 1]]
+               - plan.turn_starts[plan.row_starts[row]] for row in range(plan.n_rows)]  # fmt: skip
+    assert list(plan.row_lengths) == lengths
+
+
+def test_a_damaged_plan_is_made_again(pages, tok, tmp_path):
     first = plan_rows(pages, tok, SETTINGS, cache_dir=tmp_path)
-    (path,) = tmp_path.glob("*.npz")
-    for damaged in (b"", path.read_bytes()[:500], b"PK" * 300):
-        path.write_bytes(damaged)
-        again = plan_rows(pages, tok, SETTINGS, cache_dir=tmp_path)
-        assert again.fingerprint == first.fingerprint
+    (folder,) = tmp_path.iterdir()
+    for name in ("index.json", "tokens", "row_starts"):
+        whole = (folder / name).read_bytes()
+        for damaged in (b"", whole[:50], whole[:-1], whole[:9] + b"\xff" + whole[10:], b"[]" * 300):
+            (folder / name).unlink()  # the first plan has the old file mapped
+            (folder / name).write_bytes(damaged)
+            again = plan_rows(pages, tok, SETTINGS, cache_dir=tmp_path)
+            np.testing.assert_equal(dataclasses.asdict(again), dataclasses.asdict(first))
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_process_maps_the_plan_and_holds_none_of_it(pages, tok, tmp_path):
+    plan = plan_rows(pages, tok, SETTINGS, cache_dir=tmp_path)
+    for field in dataclasses.fields(plan):
+        array = getattr(plan, field.name)
+        if isinstance(array, np.ndarray):
+            assert isinstance(array.base, np.memmap) and not array.flags.owndata, field.name
+            assert not array.flags.writeable
+
+
+def test_planning_looks_into_no_picture(pages, tok, tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "load", lambda *_, **__: pytest.fail("a picture was decoded"))
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("a picture was decoded"))
+    assert plan_rows(pages, tok, SETTINGS, cache_dir=tmp_path).n_turns == 12 * 6 + 3
+    assert len(list(texts(pages.directory, pages.splits))) == 2 * (12 * 6 + 3)
 
 
 def test_a_cache_that_cannot_be_written_costs_no_run(pages, tok, tmp_path, caplog):

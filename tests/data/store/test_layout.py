@@ -1,6 +1,7 @@
 """A page in a record, and the names of splits."""
 
 import dataclasses
+import io
 import os
 import subprocess
 import sys
@@ -17,6 +18,24 @@ def test_a_page_survives_its_record():
     page.metadata.update(staff_spacing=4.75, transposition=-3, credits="Jack Campin; Mairéad")
     page = dataclasses.replace(page, symbols=b"\x00\xff packed")
     assert layout.decode(layout.encode(page)) == page
+
+
+def test_a_record_is_the_one_that_tensorflow_datasets_writes():
+    page = make_page("extraction", 3)
+    page.metadata.update(staff_spacing=4.7, transposition=-3, credits="Jack Campin; Mairéad")
+    for page in (page, dataclasses.replace(page, turns=(), symbols=b"\x00\xff packed")):
+        serialized = layout.FEATURES.serialize_example(
+            {
+                "id": page.id,
+                "task": page.task,
+                "image": io.BytesIO(page.png),
+                "turns": [dataclasses.asdict(turn) for turn in page.turns],
+                "symbols": page.symbols,
+                **page.metadata,
+            }
+        )
+        theirs = tf_example_pb2.Example.FromString(serialized)
+        assert layout.encode(page) == theirs.SerializeToString(deterministic=True)
 
 
 def test_a_record_of_before_symbols_is_read():
