@@ -47,7 +47,11 @@ FEATURES = tfds.features.FeaturesDict(
 
 
 # What is not known of a page is empty.
-_NOTHING_KNOWN: dict[str, Any] = {**dict.fromkeys(TEXTS, ""), "staff_spacing": 0.0, "transposition": 0}
+_NOTHING_KNOWN: dict[str, Any] = {
+    **dict.fromkeys(TEXTS, ""),
+    "staff_spacing": 0.0,
+    "transposition": 0,
+}
 
 
 def encode(page: Page) -> bytes:

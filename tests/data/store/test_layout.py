@@ -21,9 +21,10 @@ def test_a_page_survives_its_record():
 
 
 def test_a_record_is_the_one_that_tensorflow_datasets_writes():
-    page = make_page("extraction", 3)
-    page.metadata.update(staff_spacing=4.7, transposition=-3, credits="Jack Campin; Mairéad")
-    for page in (page, dataclasses.replace(page, turns=(), symbols=b"\x00\xff packed")):
+    first = make_page("extraction", 3)
+    first.metadata.update(staff_spacing=4.7, transposition=-3, credits="Jack Campin; Mairéad")
+    bare = dataclasses.replace(first, turns=(), symbols=b"\x00\xff packed")
+    for page in (first, bare):
         serialized = layout.FEATURES.serialize_example(
             {
                 "id": page.id,
