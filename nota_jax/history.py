@@ -224,7 +224,7 @@ def differences(
     ours, found = plain(config), {}
     for key in sorted(ours.keys() | state.config.keys()):
         both = key in ours and key in state.config
-        if keys(key) and (both or key.rpartition(".")[0] in values.OPEN):
+        if keys(key) and (both or values.open_group(key)):
             if ours.get(key) != state.config.get(key):
                 found[key] = (state.config.get(key), ours.get(key))
     return found

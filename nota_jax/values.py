@@ -47,6 +47,7 @@ CORPORA = (
     "essenFolksong", "oneills1850", "airdsAirs", "ryansMammoth", "miscFolk", "nottingham-dataset",
 )  # fmt: skip
 SPLITS_BY = ("clusters", "hash")
+GROUPED = ("task", "region", "corpus", "composer_source", "music_font", "text_font")
 ATTENTION = ("auto", "reference", "blocked", "cudnn", "splash")
 CHUNKS = ("notes", "fine")
 CONNECTORS = ("mlp2", "mlp1", "resampler")
@@ -139,6 +140,7 @@ TABLE: dict[str, Row] = {
         ("data.subtasks", many(asked), BATCHES),
         ("data.shares.*", share, BATCHES),
         ("data.weights.*", number(0, 1e6), BATCHES),
+        *((f"data.weights.{feature}.*", number(0, 1e6), BATCHES) for feature in GROUPED),
         ("data.template", one_of(*TEMPLATES), BATCHES),
         ("data.image_mode", one_of(*IMAGE_MODES), BATCHES),
         ("data.jitter", whole(0), BATCHES),
@@ -195,8 +197,13 @@ TABLE: dict[str, Row] = {
         ("eval.sample", whole(1, 10_000), FREE),
     )
 }
-# Groups whose fields the configuration names itself, and what it can name.
-OPEN = {"data.shares": SUBTASKS, "data.weights": SUBTASKS, "loss_weights": None}
+# Groups whose fields the configuration names itself, and what it can name (None: anything).
+OPEN: dict[str, tuple[str, ...] | None] = {
+    "data.shares": SUBTASKS,
+    "data.weights": SUBTASKS,
+    **{f"data.weights.{feature}": None for feature in GROUPED},
+    "loss_weights": None,
+}
 
 
 @dataclass(frozen=True)
@@ -304,9 +311,17 @@ def row_of(key: str) -> Row | None:
     """The row of a key; None where the configuration has no such."""
     if key in TABLE:
         return TABLE[key]
-    group, _, name = key.rpartition(".")
-    known = OPEN.get(group, ())
-    return TABLE[f"{group}.*"] if group in OPEN and (known is None or name in known) else None
+    group = open_group(key)
+    known = OPEN[group] if group else ()
+    return TABLE[f"{group}.*"] if known is None or key[len(group) + 1 :] in known else None
+
+
+def open_group(key: str) -> str:
+    """The group of `OPEN` that a key is a field of; "" where it is of none.
+
+    The longest: a field's own name may have dots.
+    """
+    return max((group for group in OPEN if key.startswith(f"{group}.")), key=len, default="")
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -328,7 +343,7 @@ def check(config: Mapping[str, Any]) -> None:
 def _wrong_keys(values: Mapping[str, Any]) -> Iterator[str]:
     for key in values:
         if row_of(key) is None:
-            group, _, _ = key.rpartition(".")
+            group = open_group(key)
             names = [f"{group}.{name}" for name in OPEN.get(group) or ()] or list(TABLE)
             near = difflib.get_close_matches(key, names, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from configs import common, described, phase1, phase2, phase3, text, vision
-from nota_jax import values
+from nota_jax import history, values
 from nota_jax.errors import UserError
 
 CONFIGS = [
@@ -54,7 +54,8 @@ def test_no_row_is_without_a_key():
     rows = {key for key in values.TABLE if not key.endswith(".*")}
     assert rows <= keys
     groups = {f"{key.rpartition('.')[0]}.*" for key in keys}
-    assert {key for key in values.TABLE if key.endswith(".*")} - groups == {"data.shares.*"}
+    unused = {"data.shares.*", *(f"data.weights.{feature}.*" for feature in values.GROUPED)}
+    assert {key for key in values.TABLE if key.endswith(".*")} - groups == unused
 
 
 # Each was once tried by hand: a traceback, a run that meant something else, or a sentence after
@@ -190,10 +191,22 @@ def test_values_at_their_bounds_are_taken():
         values.check(config)
 
 
+def test_weights_of_groups_of_pages_have_a_range_and_a_feature():
+    config = phase2.get_config("tiny")
+    config.data.weights.region = {"China": 1.0, "a.b": 0.5}
+    values.check(config)
+    assert history.plain(config)["data.weights.region.a.b"] == 0.5
+    config.data.weights.region["China"] = -1.0
+    config.data.weights.regoin = {"China": 1.0}
+    with pytest.raises(UserError, match="region.China .*0 to 1e.06.*") as caught:
+        values.check(config)
+    assert "config.data.weights.regoin.China is read by nobody" in str(caught.value)
+
+
 def test_the_choices_are_those_of_their_homes():
     """They are written out in `values`, because their homes are slow to import."""
     from nota_jax.data.build import corpora, questions, splits
-    from nota_jax.data.feed import chat, images, tokenizer
+    from nota_jax.data.feed import chat, images, packing, tokenizer
     from nota_jax.data.records import OTHER, TASKS
     from nota_jax.data.store import layout
     from nota_jax.models import attention
@@ -209,6 +222,7 @@ def test_the_choices_are_those_of_their_homes():
     assert set(values.SUBTASKS) == asked
     assert set(values.CORPORA) == set(corpora.CORPORA)
     assert values.SPLITS_BY == splits.SPLITS_BY
+    assert values.GROUPED == packing.GROUPED
     assert set(values.ATTENTION) == set(attention.IMPLEMENTATIONS)
     assert set(values.CHUNKS) == set(tokenizer.CHUNKS)
     assert values.SMALLEST_VOCABULARY == tokenizer.SMALLEST_VOCABULARY

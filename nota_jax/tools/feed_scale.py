@@ -95,7 +95,7 @@ def _pages(task: str, n_pages: int) -> Iterator[Page]:
             )
             for name in _SUBTASKS[task]
         )
-        about = {"region": _REGIONS[number % 3], "corpus": "made", "split": "train"}
+        about: dict[str, object] = {"region": _REGIONS[number % 3], "split": "train"}
         yield Page(f"{number}/{task}", task, pictures[number % _PICTURES], turns, about)
 
 

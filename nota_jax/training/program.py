@@ -150,7 +150,12 @@ def pipeline_config(
         degrade=d.degrade,
         corrupt=d.corrupt,
         misread=d.misread,
-        weights=tuple(sorted(d.weights.items())),
+        weights=tuple(sorted((n, x) for n, x in d.weights.items() if not hasattr(x, "items"))),
+        balance=tuple(
+            (feature, tuple(sorted(of_values.items())))
+            for feature, of_values in sorted(d.weights.items())
+            if hasattr(of_values, "items")
+        ),
         curriculum=d.curriculum,
         pictures=d.pictures,
         extras=objective.extras,

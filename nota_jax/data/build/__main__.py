@@ -2,7 +2,8 @@
 
 python -m nota_jax.data.build --out DIR [--corpora NAME …] [--limit N] [--variants K]
     [--seed S] [--workers W] [--size 336] [--staff-spacing 5.0] [--composer-share 0.6]
-    [--split-by clusters]
+    [--split-by clusters] [--shard I/N]
+python -m nota_jax.data.build --out DIR --merge
 python -m nota_jax.data.build --out DIR --from llava:FILE.json --images DIR [--max-bad 1]
 python -m nota_jax.data.build --out DIR --from records:FILE.jsonl --images DIR
     --map image=…,question=…,answer=…[,subtask=…,region=…,split=…,id=…]
@@ -20,12 +21,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nota_jax.data.build.corpora import CORPORA
-from nota_jax.data.build.dataset import build
+from nota_jax.data.build.dataset import build, merge
 from nota_jax.data.build.foreign import build as foreign
 from nota_jax.data.build.foreign import sources
 from nota_jax.data.build.foreign.records import LONGEST
 from nota_jax.data.build.pages import Settings
 from nota_jax.data.build.report import split_text
+from nota_jax.data.build.shards import Shard
 from nota_jax.data.records import TASKS
 from nota_jax.errors import UserError, exit_status
 from nota_jax.units import human_bytes
@@ -57,6 +59,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     tunes.add_argument(
         "--part", default="", metavar="NAME|N", help="which of several parts of MusicXML"
     )
+    tunes.add_argument(
+        "--shard", metavar="I/N", help="draws the I-th of N parts beside DIR, on any machine"
+    )
+    tunes.add_argument("--merge", action="store_true", help="makes one dataset of all N parts")
     tunes.add_argument("--limit", type=int, metavar="N", help="at most N tunes, from all regions")
     for option in dataclasses.fields(Settings):
         tunes.add_argument(
@@ -107,7 +113,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _build(given: argparse.Namespace) -> None:
     start = time.monotonic()
     of_tunes = all(text.startswith("music:") for text in given.sources or ())
+    if (given.shard or given.merge) and not of_tunes:
+        raise UserError("--shard and --merge are for tunes: records are read by one process")
     report = _tunes(given) if of_tunes else _records(given)
+    if "shard" in report:
+        took = f"({time.monotonic() - start:.0f} s)"
+        print("{shard}: {chunks} chunks are drawn".format(**report), took)
+        return
     said = f"{sum(report['pages'].values())} pages in {len(report['pages'])} splits"
     print(
         f"{given.out}: {_used(report)}, {said}, {human_bytes(sum(report['bytes'].values()))} "
@@ -124,13 +136,16 @@ def _used(report: dict) -> str:
 
 
 def _tunes(given: argparse.Namespace) -> dict:
+    if given.merge:
+        return merge(given.out)
+    shard = Shard.parse(given.shard) if given.shard else None
     names = [option.name for option in dataclasses.fields(Settings)]
     settings = Settings(**{name: vars(given)[name] for name in names})
     corpora = given.corpora
     if given.sources:
         part = f"music[{given.part}]" if given.part else "music"
         corpora = [*(corpora or ()), *(part + text.removeprefix("music") for text in given.sources)]
-    return build(given.out, corpora, given.limit, settings, given.workers)
+    return build(given.out, corpora, given.limit, settings, given.workers, shard)
 
 
 def _records(given: argparse.Namespace) -> dict:

@@ -12,10 +12,8 @@ import importlib.metadata
 import itertools
 import json
 import os
-import shutil
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,23 +21,21 @@ from pathlib import Path
 from tqdm import tqdm
 
 import nota_jax
-from nota_jax.data.build import corpora, splits, staging
+from nota_jax.data.build import corpora, shards, splits, staging
 from nota_jax.data.build import report as reports
 from nota_jax.data.build.contact_sheet import contact_sheet
 from nota_jax.data.build.corpora import SourceTune
-from nota_jax.data.build.pages import Drawing, Settings, drawings, pages, scanned
+from nota_jax.data.build.drawn import Drawer, Records
+from nota_jax.data.build.pages import Settings
 from nota_jax.data.build.report import Tally
-from nota_jax.data.records import Page
-from nota_jax.data.store import layout, writer
+from nota_jax.data.build.shards import Shard
 from nota_jax.errors import UserError
 from nota_jax.files import write_atomic
-from nota_jax.notation import abc
-from nota_jax.notation.engraving.layout import Picture
-from nota_jax.notation.engraving.pool import EngravePool, Result
+from nota_jax.notation.engraving.pool import EngravePool
 
-# What an interruption costs at most, and what a shard holds.
+# What an interruption costs at most; of many variants fewer tunes, for a chunk is held in memory.
 CHUNK_TUNES = 32
-SHARD_BYTES = 64 * 2**20
+_VARIANTS = 8
 
 # The code of nota_jax that decides what a page is.
 _PAGE_CODE = (
@@ -54,27 +50,21 @@ _DESCRIPTION = (
 )
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A source tune and how it will be drawn: not at all where it cannot be read."""
-
-    source: SourceTune
-    drawings: tuple[Drawing, ...]
-    tally: Tally
-
-
 def build(
     out: Path | str,
     corpus_names: Sequence[str] | None = None,
     limit: int | None = None,
     settings: Settings | None = None,
     workers: int | None = None,
+    shard: Shard | None = None,
 ) -> dict:
     """Builds a dataset in the folder `out`; one that is there already is left alone.
 
     corpus_names, limit: as in `corpora.read`.  workers: engraving processes, None for one a CPU.
-    Returns the report (build_report.json).  Raises `UserError` for a bad argument, where `out`
-    holds something else, when the disk is full, and where nothing could be drawn.
+    shard: the part to draw, beside `out`, for `merge`; None for all of it.
+    Returns the report (build_report.json; of a shard what `shards.report` says).  Raises
+    `UserError` for a bad argument, where `out` holds something else, when the disk is full, and
+    where nothing could be drawn.
     """
     out, settings = Path(out).resolve(), settings or Settings()
     workers = len(os.sched_getaffinity(0)) if workers is None else workers
@@ -94,12 +84,42 @@ def build(
     report = staging.finished(out, arguments)
     if report is not None:
         return report
-    chunks = [tunes[i : i + CHUNK_TUNES] for i in range(0, len(tunes), CHUNK_TUNES)]
-    with staging.opened(out, arguments | _tools()) as work:
-        homes, split = _homes(corpus_names, tunes, settings)
-        _draw_missing(work, chunks, settings, workers, homes)
-        report = _assemble(work, len(chunks), arguments, split, passed_over)
-        staging.publish(work, out)
+    at_once = max(1, CHUNK_TUNES * _VARIANTS // max(_VARIANTS, settings.variants))
+    chunks = [tunes[i : i + at_once] for i in range(0, len(tunes), at_once)]
+    if shard is not None:
+        work = shards.opened(out, shard, arguments, _tools(), len(chunks))
+    else:
+        work = staging.opened(out, arguments | _tools())
+    with work as folder:
+        melodies, homes, split = _homes(corpus_names, tunes, settings)
+        counted = _Counted(settings, homes, melodies)
+        mine = range(len(chunks)) if shard is None else shard.chunks(len(chunks))
+        _draw_missing(folder, {index: chunks[index] for index in mine}, counted, workers)
+        passed = {each.file: each.reason for each in passed_over}
+        if shard is not None:
+            return shards.done(folder, split, passed)
+        paths = [staging.chunk_path(folder, index) for index in mine]
+        report = _assemble(folder, paths, arguments, _tools(), split, passed)
+        staging.publish(folder, out)
+    return report
+
+
+def merge(out: Path | str) -> dict:
+    """Makes one dataset of the shards beside `out`, the same that one build would have made.
+
+    Returns the report.  Raises `UserError` where one is missing, there twice, not finished, or of
+    another build.
+    """
+    out = Path(out).resolve()
+    with shards.complete(out) as found:
+        report = staging.finished(out, found.arguments)
+        if report is not None:
+            return report
+        with staging.opened(out, found.arguments | found.tools) as work:
+            report = _assemble(
+                work, found.chunks, found.arguments, found.tools, found.split, found.passed
+            )
+            staging.publish(work, out)
     return report
 
 
@@ -123,133 +143,69 @@ def _tools() -> dict[str, str]:
 
 def _homes(
     corpus_names: Sequence[str] | None, tunes: Sequence[SourceTune], settings: Settings
-) -> tuple[dict[str, str], dict]:
-    """Whose part each melody with twins takes, and what the report says of it.
+) -> tuple[dict[str, str] | None, dict[str, str], dict]:
+    """Each tune's melody (None: not looked for), whose part each melody with twins takes, and what
+    the report says of it.
 
     Found anew where a build goes on: the same tunes give the same clusters.
     """
     if settings.split_by == "hash":
-        return {}, {"by": "hash"}
+        return None, {}, {"by": "hash"}
     of_tune, found = splits.melodies(splits.compared_with(corpus_names))
     homes = splits.representatives(found)
     built = [of_tune[tune.id] for tune in tunes if tune.id in of_tune]
-    return homes, splits.summary(built, found, homes)
+    return of_tune, homes, splits.summary(built, found, homes)
 
 
-def _plan(source: SourceTune, settings: Settings, homes: Mapping[str, str]) -> Plan:
-    """Reads and checks a tune and settles how it is drawn."""
-    tally = Tally()
-    place = source.region, source.corpus
-    tally.count("tunes", *place)
-    tally.count("file", source.file)
-    try:
-        tune = abc.parse(source.text, source=source.file, line=source.line)
-        problems = {problem.kind: problem for problem in abc.check(tune)}
-        sounds = any(event.notes for event in tune.events)
-        planned = drawings(source, tune, settings, homes) if sounds else ()
-    except abc.AbcError as error:
-        tally.drop("parse", error.message, str(error))
-        return Plan(source, (), tally)
-    except Exception as error:
-        _drop_by_bug(tally, "parse", error, source.id)
-        return Plan(source, (), tally)
-    tally.count("parsed", *place)
-    for kind, problem in problems.items():
-        tally.count("problem", kind, example=f"{source.id}: {problem}")
-    if not sounds:
-        tally.drop("parse", "the tune has no notes", source.id)
-        return Plan(source, (), tally)
-    tally.melodies.add(planned[0].melody_hash)
-    return Plan(source, planned, tally)
+@dataclass(frozen=True)
+class _Counted:
+    """How tunes are drawn, and how many drawings each has.
 
-
-def _drop_by_bug(tally: Tally, stage: str, error: Exception, name: str) -> None:
-    """One tune is lost over a bug, not the hours of a build; the report shows it."""
-    reason = f"unexpected {type(error).__name__}: {error}"
-    tally.drop(stage, reason, f"{name}: {reason}")
-
-
-def _drawn(plans: Iterable[Plan], pool: EngravePool) -> Iterator[tuple[Plan, list[Result]]]:
-    """Each plan with, for every drawing, a plain and a tinted picture, or the reason for none.
-
-    The pool draws ahead of what is consumed; plans come back in their order.
+    melodies: of the tunes that can be read; None where that is not known.
     """
-    plans, ahead = itertools.tee(plans)
-    results = pool.map(
-        (drawing.id, drawing.tune, drawing.style, (None, drawing.highlight))
-        for plan in ahead
-        for drawing in plan.drawings
-    )
-    for plan in plans:
-        yield plan, [result for _, result in itertools.islice(results, len(plan.drawings))]
 
+    settings: Settings
+    homes: Mapping[str, str]
+    melodies: Mapping[str, str] | None
 
-def _records(
-    plan: Plan, results: list[Result], settings: Settings, tally: Tally
-) -> Iterator[tuple[str, bytes]]:
-    """(split, record) of every page of a tune; counts them, and what was dropped."""
-    tally.add(plan.tally)
-    region, drawn = plan.source.region, False
-    for drawing, result in zip(plan.drawings, results, strict=True):
-        if isinstance(result, str):
-            tally.drop("engrave", result, f"{drawing.id}: {result}")
-            continue
-        plain, tinted = result
-        try:
-            versions = _versions(drawing, plain, tinted, settings)
-            records = [layout.encode(version) for version in versions]
-        except Exception as error:
-            _drop_by_bug(tally, "ask", error, drawing.id)
-            continue
-        drawn = True
-        tally.count("composer", drawing.composer_source)
-        tally.count("staff_spacing", f"{int(plain.staff_spacing * 2) / 2}")
-        for version, record in zip(versions, records, strict=True):
-            split = f"{version.task}_{version.metadata['split']}"
-            tally.count("page", split, region)
-            tally.count("licence", f"{plan.source.corpus}: {plan.source.licence}")
-            for turn in version.turns:
-                tally.count("question", split, turn.subtask, region)
-            yield split, record
-    if drawn:
-        tally.count("drawn", region, plan.source.corpus)
-        tally.count("drawn file", plan.source.file)
-
-
-def _versions(drawing: Drawing, plain: Picture, tinted: Picture, settings: Settings) -> list[Page]:
-    """The pages of a drawing, those to be tested on as scans too."""
-    versions = []
-    for page in pages(drawing, plain, tinted, settings):
-        versions.append(page)
-        if drawing.part == "test" and page.task != "analysis":
-            versions.append(scanned(page))
-    return versions
+    def drawings(self, source: SourceTune) -> range:
+        """The numbers of a tune's drawings, or of as many as it may have."""
+        train = self.settings.variants
+        if self.melodies is None:
+            return range(max(train, splits.TEST_DRAWINGS))
+        melody = self.melodies.get(source.id)
+        part = None if melody is None else splits.part_of(self.homes.get(melody, melody))
+        return range({"train": train, "test": splits.TEST_DRAWINGS}.get(part or "", 1))
 
 
 def _draw_missing(
-    work: Path,
-    chunks: list[list[SourceTune]],
-    settings: Settings,
-    workers: int,
-    homes: Mapping[str, str],
+    work: Path, chunks: Mapping[int, list[SourceTune]], counted: _Counted, workers: int
 ) -> None:
     """Draws the chunks that are not on disk yet, one after the other."""
-    paths = [staging.chunk_path(work, index) for index in range(len(chunks))]
-    missing = [index for index, path in enumerate(paths) if staging.read_chunk(path) is None]
+    paths = {index: staging.chunk_path(work, index) for index in chunks}
+    missing = [index for index, path in paths.items() if staging.read_chunk(path) is None]
     if not missing:
         return
-    n_tunes, n_missing = sum(map(len, chunks)), sum(len(chunks[index]) for index in missing)
-    plans = (_plan(source, settings, homes) for index in missing for source in chunks[index])
+    n_tunes = sum(map(len, chunks.values()))
+    n_missing = sum(len(chunks[index]) for index in missing)
+    drawer = Drawer(counted.settings, counted.homes)
     n_pages, start = 0, time.monotonic()
     with (
         tqdm(total=n_tunes, initial=n_tunes - n_missing, desc="build", unit="tune") as bar,
-        EngravePool(workers) as pool,
+        EngravePool(workers, work=drawer) as pool,
     ):
-        drawn = _drawn(plans, pool)
+        results = pool.map(
+            (None, source, number)
+            for index in missing
+            for source in chunks[index]
+            for number in counted.drawings(source)
+        )
         for index in missing:
-            tally, records = Tally(), list[tuple[str, bytes]]()
-            for plan, results in itertools.islice(drawn, len(chunks[index])):
-                records += _records(plan, results, settings, tally)
+            tally, records = Tally(), Records()
+            for source in chunks[index]:
+                n = len(counted.drawings(source))
+                drawn = (result for _, result in itertools.islice(results, n))
+                records += _collected(source, drawn, drawer, tally)
                 bar.update()
             staging.write_chunk(paths[index], records, tally.to_json())
             n_pages += len(records)
@@ -263,42 +219,42 @@ def _draw_missing(
             )
 
 
+def _collected(
+    source: SourceTune,
+    drawn: Iterable[tuple[Records, Tally] | str],
+    drawer: Drawer,
+    tally: Tally,
+) -> Iterator[tuple[str, bytes]]:
+    """The records of a tune's drawings; counts it."""
+    place, some = (source.region, source.corpus), False
+    tally.count("tunes", *place)
+    tally.count("file", source.file)
+    for number, result in enumerate(drawn):
+        if isinstance(result, str):
+            result = drawer.lost(source, number, result)
+        records, counts = result
+        tally.add(counts)
+        some = some or bool(records)
+        yield from records
+    if some:
+        tally.count("drawn", *place)
+        tally.count("drawn file", source.file)
+
+
 def _assemble(
     work: Path,
-    n_chunks: int,
+    paths: Sequence[Path],
     arguments: dict,
+    tools: dict,
     split: dict,
-    passed_over: Sequence[corpora.PassedOver],
+    passed: Mapping[str, str],
 ) -> dict:
     """Turns the chunks into the finished dataset in `work/dataset`; returns its report."""
     dataset = work / "dataset"
-    shutil.rmtree(dataset, ignore_errors=True)
-    dataset.mkdir()
-    chunks, tally = [], Tally()
-    sizes: dict[str, list[int]] = defaultdict(list)
-    for index in range(n_chunks):
-        chunk = staging.read_chunk(staging.chunk_path(work, index))
-        assert chunk is not None, "it was drawn a moment ago"
-        chunks.append(chunk)
-        tally.add(chunk.tally)
-        for name, _, length in chunk.places:
-            sizes[name].append(length)
-    if not sizes:
+    tally, n_bytes = staging.write_shards(paths, dataset, _DESCRIPTION)
+    if not n_bytes:
         raise UserError(_nothing_drawn(tally))
-    written = {}
-    for name in filter(sizes.__contains__, layout.SPLITS):
-        n_shards = -(-sum(sizes[name]) // SHARD_BYTES)
-        bounds = [len(sizes[name]) * i // n_shards for i in range(n_shards + 1)]
-        lengths = [last - first for first, last in itertools.pairwise(bounds)]
-        records = staging.read_records(chunks, name)
-        for i, length in enumerate(lengths):
-            path = layout.shard_path(dataset, name, i, n_shards)
-            writer.write_shard(path, itertools.islice(records, length))
-        written[name] = lengths, sum(sizes[name])
-    writer.write_metadata(dataset, written, _DESCRIPTION)
-    n_bytes = {name: n for name, (_, n) in written.items()}
-    passed = {each.file: each.reason for each in passed_over}
-    report = reports.report(tally, arguments, _tools(), n_bytes, split, passed)
+    report = reports.report(tally, arguments, tools, n_bytes, split, passed)
     write_atomic(dataset / staging.REPORT, json.dumps(report, indent=1, ensure_ascii=False))
     write_atomic(dataset / "build_report.md", reports.markdown(report))
     write_atomic(dataset / "contact_sheet.png", contact_sheet(dataset))

@@ -39,7 +39,7 @@ class Tally:
         self.count("drop", stage, general(reason), example=example)
 
     def add(self, other: Tally) -> None:
-        self.counts += other.counts
+        self.counts.update(other.counts)
         self.melodies |= other.melodies
         for key, examples in other.examples.items():
             self.examples[key] = [*self.examples[key], *examples][:EXAMPLES_PER_REASON]

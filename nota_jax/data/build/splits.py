@@ -31,6 +31,7 @@ VALIDATION_SHARE, TEST_SHARE = 0.05, 0.05
 HELD_OUT = ("validation", "test")
 MOST_ALONE = 500  # tunes that one process reads before others would have begun
 MOST_PROCESSES, CHUNK = 8, 50
+TEST_DRAWINGS = 2  # of a test tune: in the usual fonts, and in those held out
 
 # Of every melody that has twins: those, and how alike they are.
 Twins = dict[str, dict[str, float]]

@@ -7,10 +7,12 @@ everything is done.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +20,15 @@ from pathlib import Path
 from nota_jax import jsontext
 from nota_jax.data.build import found_in
 from nota_jax.data.build.report import Tally
-from nota_jax.data.store.layout import SPLITS
+from nota_jax.data.store import writer
+from nota_jax.data.store.layout import SPLITS, shard_path
 from nota_jax.data.store.reader import missing_shards
 from nota_jax.errors import UserError
 from nota_jax.files import locked, write_atomic, write_json, writing
 
 REPORT = "build_report.json"
+# What a shard holds at most: a reader is as quick as a shard has few records.
+SHARD_BYTES, SHARD_RECORDS = 64 * 2**20, 8192
 # Of datasets older than an argument: what was built before there was a choice.
 _BEFORE = {"look_share": 0.0, "split_by": "hash"}
 
@@ -35,7 +40,6 @@ class Chunk:
     places: (split, offset in the file, bytes) of every record, in order.
     """
 
-    path: Path
     places: tuple[tuple[str, int, int], ...]
     tally: Tally
 
@@ -47,7 +51,7 @@ def finished(out: Path, arguments: Mapping[str, object]) -> dict | None:
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
-    report = _read_json(out / REPORT)
+    report = read_json(out / REPORT)
     if report is None or not isinstance(report.get("arguments"), dict):
         raise UserError(
             f"{out} exists and is no dataset of ours: choose another --out; {found_in.advice(out)}"
@@ -62,15 +66,21 @@ def finished(out: Path, arguments: Mapping[str, object]) -> dict | None:
 
 @contextmanager
 def opened(out: Path, arguments: Mapping[str, object]) -> Iterator[Path]:
-    """The folder of the unfinished build, locked against a second process.
+    """The folder of the unfinished build; see `opened_at`."""
+    with opened_at(partial_folder(out), arguments) as work:
+        yield work
+
+
+@contextmanager
+def opened_at(work: Path, arguments: Mapping[str, object]) -> Iterator[Path]:
+    """A folder to put chunks into, locked against a second process.
 
     Raises `UserError` where it belongs to a build with other arguments, or is being written.
     """
-    work = partial_folder(out)
     with writing(work):
         (work / "chunks").mkdir(parents=True, exist_ok=True)
     with locked(work, "builds a dataset"):
-        begun = _read_json(work / "arguments.json")
+        begun = read_json(work / "arguments.json")
         if begun is None:
             write_json(work / "arguments.json", arguments)
         else:
@@ -112,19 +122,57 @@ def read_chunk(path: Path) -> Chunk | None:
         return None
     if path.stat().st_size != offset:
         return None
-    return Chunk(path, tuple(places), tally)
+    return Chunk(tuple(places), tally)
 
 
-def read_records(chunks: list[Chunk], split: str) -> Iterator[bytes]:
+def write_shards(
+    paths: Sequence[Path], dataset: Path, description: str
+) -> tuple[Tally, dict[str, int]]:
+    """Turns chunks, which are there, into a dataset's shards and metadata.
+
+    One chunk at a time is looked at, once for each split.  Returns what was counted, and the bytes
+    of each split's records.
+    """
+    shutil.rmtree(dataset, ignore_errors=True)
+    dataset.mkdir()
+    tally, n_records, n_bytes = Tally(), Counter[str](), Counter[str]()
+    for path in paths:
+        chunk = _there(path)
+        tally.add(chunk.tally)
+        for split, _, length in chunk.places:
+            n_records[split] += 1
+            n_bytes[split] += length
+    written = {}
+    for split in filter(n_records.__contains__, SPLITS):
+        n_shards = max(-(-n_bytes[split] // SHARD_BYTES), -(-n_records[split] // SHARD_RECORDS))
+        bounds = [n_records[split] * i // n_shards for i in range(n_shards + 1)]
+        lengths = [last - first for first, last in itertools.pairwise(bounds)]
+        records = _records(paths, split)
+        for i, length in enumerate(lengths):
+            path = shard_path(dataset, split, i, n_shards)
+            writer.write_shard(path, itertools.islice(records, length))
+        written[split] = lengths, n_bytes[split]
+    if written:
+        writer.write_metadata(dataset, written, description)
+    return tally, {split: n_bytes[split] for split in written}
+
+
+def _records(paths: Sequence[Path], split: str) -> Iterator[bytes]:
     """All records of a split, in the order of the chunks."""
-    for chunk in chunks:
-        places = [(offset, length) for name, offset, length in chunk.places if name == split]
+    for path in paths:
+        places = [(offset, n) for name, offset, n in _there(path).places if name == split]
         if not places:
             continue
-        with open(chunk.path, "rb") as file:
+        with open(path, "rb") as file:
             for offset, length in places:
                 file.seek(offset)
                 yield file.read(length)
+
+
+def _there(path: Path) -> Chunk:
+    chunk = read_chunk(path)
+    assert chunk is not None, "it was written a moment ago"
+    return chunk
 
 
 def publish(work: Path, out: Path) -> None:
@@ -133,7 +181,7 @@ def publish(work: Path, out: Path) -> None:
     shutil.rmtree(work)
 
 
-def _read_json(path: Path) -> dict | None:
+def read_json(path: Path) -> dict | None:
     try:
         found = jsontext.parse(path.read_bytes())
     except (OSError, ValueError):

@@ -55,7 +55,7 @@ def finish(folder: Path, arrays: Mapping[str, Growing], said: Mapping[str, Any])
     """Writes the index, without which nothing is there; `said`: what else stands in it (JSON)."""
     index = {name: [a.dtype.str, a.length, a.checksum] for name, a in arrays.items()}
     with open(folder / _INDEX, "w") as file:
-        json.dump({"arrays": index, **said}, file)
+        json.dump({"arrays": index, "said": said, "checksum": _checksum(index, said)}, file)
         file.flush()
         os.fsync(file.fileno())
 
@@ -101,19 +101,25 @@ def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     Every byte is read once, a few at a time, and compared with its checksum.
     """
     try:
-        said = jsontext.parse((folder / _INDEX).read_bytes())
+        found = jsontext.parse((folder / _INDEX).read_bytes())
+        if found["checksum"] != _checksum(found["arrays"], found["said"]):
+            return None
         arrays = {}
-        for name, (dtype, length, checksum) in said.pop("arrays").items():
+        for name, (dtype, length, checksum) in found["arrays"].items():
             array = mapping(folder / name, np.dtype(dtype), length)
-            found = 0
+            seen = 0
             for part in parts(array):
-                found = zlib.crc32(part.tobytes(), found)
-            if found != checksum:
+                seen = zlib.crc32(part.data, seen)
+            if seen != checksum:
                 return None
             arrays[name] = array
-        return arrays, said
+        return arrays, found["said"]
     except (OSError, *jsontext.WRONG_SHAPE):
         return None
+
+
+def _checksum(index: Any, said: Any) -> int:
+    return zlib.crc32(json.dumps([index, said], sort_keys=True).encode())
 
 
 def mapping(path: Path, dtype: np.dtype, length: int) -> np.ndarray:

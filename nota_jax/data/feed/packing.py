@@ -16,7 +16,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -30,7 +30,7 @@ from nota_jax.errors import UserError
 
 _FORMAT = 3  # raise it when the plan's arrays or the packing change
 _PAGES_AT_ONCE = 512
-_DTYPES = {
+_DTYPES: dict[str, Any] = {
     "prefix": np.int32, "tokens": np.int32, "char_starts": np.int16, "turn_starts": np.int64,
     "prompt_lengths": np.int32, "turn_pages": np.int32, "turn_numbers": np.int32,
     "row_starts": np.int64, "row_lengths": np.int32,
@@ -40,7 +40,7 @@ _MARKED = (
     "prefix", "tokens", "turn_starts", "prompt_lengths", "turn_pages", "turn_numbers", "row_starts",
 )  # fmt: skip
 # Features by which pages may be grouped: those that have few values.
-GROUPED = ("task", "region", "corpus", "licence", "composer_source", "music_font", "text_font")
+GROUPED = ("task", "region", "corpus", "composer_source", "music_font", "text_font")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +89,15 @@ def plan_rows(
     arrays, said, kept_in = mapped.kept(
         folder / _cache_key(pages, tok, settings), lambda work: _write(work, pages, tok, settings)
     )
-    groups = {name: arrays.pop(_group(name)) for name in GROUPED}
-    plan = RowPlan(**arrays, **said, row_groups=groups, folder=kept_in)
+    groups = {name: arrays[_group(name)] for name in GROUPED}
+    plan = RowPlan(
+        **{name: arrays[name] for name in _DTYPES},
+        dropped=said["dropped"],
+        fingerprint=said["fingerprint"],
+        row_groups=groups,
+        group_names=said["group_names"],
+        folder=kept_in,
+    )
     if not plan.n_rows:
         lost = f", {sum(plan.dropped.values())} are longer than {settings.max_length} tokens"
         raise UserError(

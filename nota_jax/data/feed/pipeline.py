@@ -10,6 +10,7 @@ evenly, rows of padding stand behind them, which weigh nothing.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ class PipelineConfig(packing.RowSettings):
       instead of, anew at every step; what it has to say stays as it is.
     misread: share of what the labels say of a symbol that is another symbol's, anew at every step.
     weights: (subtask, weight of its answers' tokens) where it is not 1.
+    balance: (feature of pages, of its values (value, weight)): so much of an epoch is of each group
+      of rows, see `order.batches`.
     curriculum: for so many steps rows grow, from those of the smallest static length to those of
       the largest, the same number of steps for each; then they come mixed.
     pictures: False for rows of text alone (`n_image_tokens` is 0 then).
@@ -61,6 +64,7 @@ class PipelineConfig(packing.RowSettings):
     corrupt: float = 0.0
     misread: float = 0.0
     weights: tuple[tuple[str, float], ...] = ()
+    balance: order.Balance = ()
     curriculum: int = 0
     pictures: bool = True
     extras: tuple[str, ...] = ()
@@ -138,12 +142,12 @@ class Pipeline:
         classes = lengths.length_classes(
             plan.row_lengths, config.lengths, self.rows_per_batch, config.length_multiple
         )
-        self.steps_by_length = lengths.batches_by_length(classes, self.rows_per_batch)
+        batches, self.steps_by_length = order.batches(
+            plan, classes, self.rows_per_batch, seed=seed, balance=config.balance,
+            curriculum=config.curriculum,
+        )  # fmt: skip
         self.steps_per_epoch = sum(self.steps_by_length.values())
         self.total_steps = None if epochs is None else max(1, round(epochs * self.steps_per_epoch))
-        batches = order.batches(
-            plan, classes, self.rows_per_batch, seed=seed, curriculum=config.curriculum
-        )
         if self.total_steps is not None:
             batches = batches[: self.total_steps]
         self._dataset = batches.map_with_index(self._load)
@@ -264,6 +268,7 @@ class Pipeline:
 
     def _identity(self) -> dict[str, Any]:
         """What has to be the same for a saved position to mean the same batches."""
+        balance = json.loads(json.dumps(self.config.balance))  # a checkpoint holds it as JSON
         return {
             "rows": self.plan.fingerprint,
             "rows_per_batch": self.rows_per_batch,
@@ -275,6 +280,7 @@ class Pipeline:
             "misread": self.config.misread,
             "curriculum": self.config.curriculum,
             "weights": [list(pair) for pair in self.config.weights],
+            **({"balance": balance} if balance else {}),  # which older checkpoints do not name
         }
 
     def report(self) -> dict[str, Any]:
@@ -321,7 +327,8 @@ class BatchIterator(Iterator[dict[str, Any]]):
           UserError: the state is of other data, another tokenizer, batch size or seed, with which
             the same position would mean other batches.
         """
-        changed = [name for name, value in self._identity.items() if state.get(name) != value]
+        names = [*self._identity, *(state.keys() - self._identity.keys() - {"step"})]
+        changed = [name for name in names if state.get(name) != self._identity.get(name)]
         if changed:
             meaning = {"rows": "the dataset, the tokenizer or the row settings"}
             raise UserError(

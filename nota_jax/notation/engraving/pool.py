@@ -267,15 +267,19 @@ def serve(descriptor: int, limit: int) -> None:
         signal.alarm(limit)
         try:
             result = draw(*job)
-        except (EngraveError, MismatchError) as error:
-            result = f"{type(error).__name__}: {error}"
-        except Exception as error:  # a bug costs one tune too, and shows in the report
-            result = f"unexpected {type(error).__name__}: {error}"
+        except Exception as error:
+            result = reason_of(error)
         signal.alarm(0)
         try:
             pipe.send(result)
         except OSError:  # nobody is there to hear it
             return
+
+
+def reason_of(error: Exception) -> str:
+    """Why there is no picture; a bug costs one tune too, and shows in the report."""
+    expected = isinstance(error, EngraveError | MismatchError)
+    return f"{'' if expected else 'unexpected '}{type(error).__name__}: {error}"
 
 
 def _bounded() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
 import random
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from nota_jax.data.build import dataset as build_module
-from nota_jax.data.build import staging
+from nota_jax.data.build import drawn, staging
 from nota_jax.data.build.__main__ import main
 from nota_jax.data.build.dataset import build
 from nota_jax.data.build.pages import Settings
@@ -27,6 +27,7 @@ from nota_jax.errors import UserError
 from nota_jax.files import full_disk_is_an_error
 from nota_jax.notation import abc
 from nota_jax.notation.engraving import boxes, fonts
+from nota_jax.notation.engraving.pool import EngravePool
 from tests.notation.engraving.test_pool import fragile
 
 SETTINGS = Settings(variants=2, seed=3)
@@ -178,13 +179,13 @@ def test_no_melody_is_in_two_parts(dataset):
 
 def test_held_out_fonts_are_drawn_for_test_style_alone(dataset):
     held_out = {fonts.TEST_MUSIC_FONT, fonts.TEST_TEXT_FONT}
-    drawn = Counter()
+    there = Counter()
     for page in pages_of(dataset):
         used = {page.metadata["music_font"], page.metadata["text_font"]}
         assert used == held_out if page.metadata["split"] == "test_style" else not used & held_out
-        drawn[page.metadata["split"]] += 1
-    assert drawn["test"] == drawn["test_style"] == 3 * 3
-    assert drawn["test_scan"] == 3 * 2  # nothing is analysed there
+        there[page.metadata["split"]] += 1
+    assert there["test"] == there["test_style"] == 3 * 3
+    assert there["test_scan"] == 3 * 2  # nothing is analysed there
 
 
 def test_a_style_page_differs_from_its_test_page_in_the_picture_alone(dataset):
@@ -353,8 +354,11 @@ def test_a_build_goes_on_over_dead_and_hanging_workers_and_reports_them(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "tunes.abc").write_text("".join(texts))
     monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    pool = build_module.EngravePool
     monkeypatch.setattr(
-        build_module, "EngravePool", partial(build_module.EngravePool, timeout=3.0, work=fragile)
+        build_module,
+        "EngravePool",
+        lambda n, work: pool(n, timeout=3.0, work=dataclasses.replace(work, engrave=fragile)),
     )
     report = build(tmp_path / "set", [f"path:{tmp_path / 'mine'}"], workers=2)
     assert report["tunes"]["in"] == 5 and report["tunes"]["drawn"] == 3
@@ -367,9 +371,16 @@ def test_a_build_goes_on_over_dead_and_hanging_workers_and_reports_them(
     assert "5 engraving workers were replaced (worker crashed: 3, worker timed out: 2)" in said
 
 
+class InThisProcess(EngravePool):
+    """A pool without workers, whose work the test can get at."""
+
+    def map(self, jobs):
+        return ((key, self._work(*arguments)) for key, *arguments in jobs)
+
+
 @pytest.mark.parametrize("place", ["drawings", "pages"])
 def test_a_bug_costs_one_tune_and_shows_in_the_report(place, corpus, tmp_path, monkeypatch):
-    right, asked = getattr(build_module, place), []
+    right, asked = getattr(drawn, place), []
 
     def wrong(first, *rest):
         asked.append(getattr(first, "source", first))
@@ -377,7 +388,8 @@ def test_a_bug_costs_one_tune_and_shows_in_the_report(place, corpus, tmp_path, m
             raise ZeroDivisionError("a bug")
         return right(first, *rest)
 
-    monkeypatch.setattr(build_module, place, wrong)
+    monkeypatch.setattr(drawn, place, wrong)
+    monkeypatch.setattr(build_module, "EngravePool", InThisProcess)
     report = build(tmp_path / "set", [corpus], 4, workers=1)
     stage = {"drawings": "parse", "pages": "ask"}[place]
     (drop,) = [drop for drop in report["drops"] if "ZeroDivisionError" in drop["reason"]]

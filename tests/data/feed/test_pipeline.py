@@ -281,6 +281,26 @@ def test_answers_of_a_subtask_weigh_what_the_configuration_says(make):
             )
 
 
+def test_balanced_groups_go_on_exactly_where_they_were_left(make):
+    balance = (("task", (("alignment", 1.0), ("extraction", 1.0))),)
+    whole = list(make(balance=balance, epochs=2.0))
+    tasks = collections.Counter(row[0].split("-")[0] for batch in whole for row in batch["ids"])
+    assert tasks["alignment"] == pytest.approx(tasks["extraction"], rel=0.2)  # 10 pages and 61
+    for stop in (1, len(whole) // 2, len(whole) - 2):
+        batches = iter(make(balance=balance, epochs=2.0))
+        for _ in range(stop):
+            next(batches)
+        resumed = iter(make(balance=balance, epochs=2.0))
+        resumed.set_state(json.loads(json.dumps(batches.get_state())))
+        for expected in whole[stop:]:
+            same(next(resumed), expected)
+    state = iter(make(balance=balance)).get_state()
+    with pytest.raises(UserError, match="balance changed since"):
+        iter(make()).set_state(state)
+    with pytest.raises(UserError, match="balance changed since"):
+        iter(make(balance=balance)).set_state(iter(make()).get_state())
+
+
 def test_a_curriculum_begins_with_the_shortest_rows_and_then_mixes_them(make):
     plain = make()
     lengths = sorted(plain.steps_by_length)

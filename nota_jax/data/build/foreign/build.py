@@ -14,10 +14,8 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import shutil
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -36,12 +34,11 @@ from nota_jax.data.build.foreign.records import Bad
 from nota_jax.data.build.foreign.sources import Source
 from nota_jax.data.build.report import Tally
 from nota_jax.data.records import TASKS, Page
-from nota_jax.data.store import layout, writer
+from nota_jax.data.store import layout
 from nota_jax.errors import UserError
 from nota_jax.files import write_atomic
 
 CHUNK_PICTURES = 64
-SHARD_BYTES = 64 * 2**20
 BAD_RECORDS = "bad_records.jsonl"
 MAX_BAD = 1.0  # per cent
 
@@ -204,42 +201,12 @@ def _assemble(
     index: sqlite3.Connection, paths: Sequence[Path], dataset: Path, arguments: dict[str, Any]
 ) -> dict:
     """Turns the chunks into the finished dataset; returns its report."""
-    shutil.rmtree(dataset, ignore_errors=True)
-    dataset.mkdir()
-    tally, n_records, n_bytes = Tally(), Counter[str](), Counter[str]()
-    for path in paths:
-        chunk = _chunk(path)
-        tally.add(chunk.tally)
-        for split, _, length in chunk.places:
-            n_records[split] += 1
-            n_bytes[split] += length
-    if not n_records:
+    tally, n_bytes = staging.write_shards(paths, dataset, _DESCRIPTION)
+    if not n_bytes:
         raise UserError("no record is left, so there is no dataset to write")
-    written = {}
-    for split in filter(n_records.__contains__, layout.SPLITS):
-        n_shards = -(-n_bytes[split] // SHARD_BYTES)
-        bounds = [n_records[split] * i // n_shards for i in range(n_shards + 1)]
-        records = _of_split(paths, split)
-        lengths = [last - first for first, last in zip(bounds, bounds[1:], strict=False)]
-        for i, length in enumerate(lengths):
-            path = layout.shard_path(dataset, split, i, n_shards)
-            writer.write_shard(path, islice(records, length))
-        written[split] = lengths, n_bytes[split]
-    writer.write_metadata(dataset, written, _DESCRIPTION)
     report = summary.report(index, tally, arguments, _tools(), n_bytes)
     write_atomic(dataset / staging.REPORT, json.dumps(report, indent=1, ensure_ascii=False))
     write_atomic(dataset / "build_report.md", summary.markdown(report))
     _write_bad(index, dataset / BAD_RECORDS)
     write_atomic(dataset / "contact_sheet.png", contact_sheet(dataset))
     return report
-
-
-def _of_split(paths: Iterable[Path], split: str) -> Iterator[bytes]:
-    for path in paths:
-        yield from staging.read_records([_chunk(path)], split)
-
-
-def _chunk(path: Path) -> staging.Chunk:
-    chunk = staging.read_chunk(path)
-    assert chunk is not None, "it was written a moment ago"
-    return chunk
