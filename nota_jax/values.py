@@ -317,10 +317,7 @@ def row_of(key: str) -> Row | None:
 
 
 def open_group(key: str) -> str:
-    """The group of `OPEN` that a key is a field of; "" where it is of none.
-
-    The longest: a field's own name may have dots.
-    """
+    """The group of `OPEN` that a key is a field of; "" where it is of none."""
     return max((group for group in OPEN if key.startswith(f"{group}.")), key=len, default="")
 
 

@@ -193,9 +193,9 @@ def test_values_at_their_bounds_are_taken():
 
 def test_weights_of_groups_of_pages_have_a_range_and_a_feature():
     config = phase2.get_config("tiny")
-    config.data.weights.region = {"China": 1.0, "a.b": 0.5}
+    config.data.weights.region = {"China": 1.0, "Other": 0.5}
     values.check(config)
-    assert history.plain(config)["data.weights.region.a.b"] == 0.5
+    assert history.plain(config)["data.weights.region.Other"] == 0.5
     config.data.weights.region["China"] = -1.0
     config.data.weights.regoin = {"China": 1.0}
     with pytest.raises(UserError, match="region.China .*0 to 1e.06.*") as caught:

@@ -14,7 +14,6 @@ import resource
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,12 @@ from nota_jax.data.build import dataset
 from nota_jax.data.build.pages import Settings
 from nota_jax.errors import exit_status
 
+_STAGES = ("_draw_missing", "_assemble")
+
 
 def measure(limit: int, variants: int, workers: int) -> dict[str, float]:
     """Milliseconds of a processor per tune."""
-    spent, before = Counter[str](), _children()
+    spent, before = dict.fromkeys(_STAGES, 0.0), _children()
 
     def timed(name: str) -> Callable[..., Any]:
         work = getattr(dataset, name)
@@ -41,11 +42,10 @@ def measure(limit: int, variants: int, workers: int) -> dict[str, float]:
 
         return measured
 
-    names = ("_draw_missing", "_assemble")
-    originals = {name: getattr(dataset, name) for name in names}
+    originals = {name: getattr(dataset, name) for name in _STAGES}
     start = time.monotonic()
     try:
-        for name in names:
+        for name in _STAGES:
             setattr(dataset, name, timed(name))
         with tempfile.TemporaryDirectory() as folder:
             settings = Settings(variants=variants, split_by="hash")

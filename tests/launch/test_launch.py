@@ -19,7 +19,10 @@ import nota_jax
 
 ROOT = Path(nota_jax.__file__).parents[1]
 LAUNCH = ROOT / "launch"
-SCRIPTS = [LAUNCH / name for name in ("until_done.sh", "local.sh", "slurm.sbatch", "tpu_pod.sh")]
+SCRIPTS = [
+    LAUNCH / name
+    for name in ("until_done.sh", "local.sh", "slurm.sbatch", "tpu_pod.sh", "build_array.sbatch")
+]
 
 # Ends with the next status of the list for its process; "wait" waits for a signal.
 TRAIN = """#!/bin/bash
@@ -275,3 +278,55 @@ def test_the_jobset_fits_its_schema(jobset):
     for job in jobset["spec"]["replicatedJobs"]:
         whole = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": job["name"]}}
         kubernetes_validate.validate(whole | job["template"], "1.37", strict=True)
+
+
+@pytest.mark.parametrize(
+    "arguments, wanted",
+    [
+        (["--variants", "2"], "--variants 2 --shard 3/4 --workers 8"),
+        (["--merge"], "--merge"),
+    ],
+)
+def test_a_task_of_an_array_builds_its_part_and_another_merges(arguments, wanted, tmp_path):
+    """Tasks 5 to 8 of an array: this is the third of four."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$@"\nexit 7\n')
+    python.chmod(0o755)
+    environment = os.environ | {
+        "SLURM_SUBMIT_DIR": str(tmp_path), "NOTA_PYTHON": str(python), "SLURM_JOB_ID": "9",
+        "SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_TASK_COUNT": "4",
+        "SLURM_CPUS_PER_TASK": "8", "SLURMD_NODENAME": "vm",
+    }  # fmt: skip
+    command = [LAUNCH / "build_array.sbatch", "--out", "a b", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 7  # Slurm hears how it ended
+    assert done.stdout.splitlines()[-1] == f"-u -m nota_jax.data.build --out a b {wanted}"
+
+
+def test_the_jobs_that_build_a_dataset_are_consistent_and_fit_their_schema():
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    build, merge = yaml.safe_load_all((LAUNCH / "build_job.yaml").read_text())
+    for job in (build, merge):
+        kubernetes_validate.validate(job, "1.37", strict=True)
+        pod = job["spec"]["template"]["spec"]
+        [container], rules = pod["containers"], job["spec"]["podFailurePolicy"]["rules"]
+        assert rules[0]["action"] == "FailJob" and rules[0]["onExitCodes"]["values"] == [2]
+        assert rules[0]["onExitCodes"]["containerName"] == container["name"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+    spec, [container] = build["spec"], build["spec"]["template"]["spec"]["containers"]
+    [parts] = [one["value"] for one in container["env"] if one["name"] == "NOTA_PARTS"]
+    assert spec["completions"] == spec["parallelism"] == int(parts)
+    assert spec["completionMode"] == "Indexed"
+    out = "--out=/shared/data/nota"
+    assert out in container["args"]
+    assert out in merge["spec"]["template"]["spec"]["containers"][0]["args"]
+    # What its shell makes of it, for the last part.
+    echo = {"PATH": os.environ["PATH"], "JOB_COMPLETION_INDEX": "15", "NOTA_PARTS": parts}
+    script = container["args"][0].replace("exec python", "echo")
+    said = subprocess.run(
+        [*container["command"], script, *container["args"][1:]],
+        env=echo, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    wanted = f"-u -m nota_jax.data.build {out} --variants=27 --shard 16/16 --workers 8"
+    assert said.stdout.strip() == wanted

