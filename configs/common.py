@@ -101,7 +101,9 @@ def get_config(size: str, phase: int) -> ConfigDict:
         small_data(c)
     c.data.tasks, c.data.subtasks = (), ()  # no subtasks: all of them
     c.data.shares = ConfigDict()  # subtask: share of the pages that ask it, 1 where it is not named
-    c.data.weights = ConfigDict()  # subtask: weight of its answers' tokens, 1 where it is not named
+    # Subtask: weight of its answers' tokens, 1 where it is not named.  region, task, corpus …:
+    # {value: weight}, the proportions in which pages come.
+    c.data.weights = ConfigDict()
     c.data.template, c.data.image_mode = "mistral_instruct", "pad"
     c.data.jitter = 0  # pixels by which training pictures are moved at random
     c.data.degrade = 0.0  # share of them that get faults of scanners and cameras
