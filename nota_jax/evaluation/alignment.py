@@ -63,14 +63,12 @@ Pair = tuple[int | None, int | None]
 
 
 def aligned(truth: Sequence[Note], read: Sequence[Note]) -> list[Pair]:
-    """The cheapest alignment, from the last pair to the first: (index, index), None for a gap.
+    """The cheapest alignment of notes, as `cheapest` gives it.
 
-    Needleman and Wunsch's algorithm, a row at a time: within a row the cost of inserted notes is a
-    running minimum.  A rest is no note, so that one left out shows in its bar only.
+    A rest is no note, so that one left out shows in its bar only.
     """
-    n, m = len(truth), len(read)
-    if not n or not m:
-        return [(i, None) for i in reversed(range(n))] + [(None, j) for j in reversed(range(m))]
+    if not truth or not read:
+        return cheapest(np.zeros((len(truth), len(read)), int), GAP)
     lengths = {length: i for i, length in enumerate({d for _, d in (*truth, *read)})}
     (pitch_a, length_a), (pitch_b, length_b) = (
         np.array([(p, lengths[d]) for p, d in notes], np.int32).T for notes in (truth, read)
@@ -78,24 +76,32 @@ def aligned(truth: Sequence[Note], read: Sequence[Note]) -> list[Pair]:
     pitch = pitch_a[:, None] != pitch_b
     rhythm = length_a[:, None] != length_b
     costs = np.where(pitch, np.where(rhythm, BOTH, PITCH), np.where(rhythm, RHYTHM, 0))
+    return cheapest(costs, GAP)
+
+
+def cheapest(costs: np.ndarray, gap: int) -> list[Pair]:
+    """The cheapest alignment, from the last pair to the first: (index, index), None for a gap.
+
+    Needleman and Wunsch's algorithm, a row at a time: within a row the cost of inserted items is a
+    running minimum.
+
+    costs: whole numbers [n, m], of each of the n true items beside each of the m that were read.
+    """
+    n, m = costs.shape
     table = np.empty((n + 1, m + 1), np.int64)
-    inserted = GAP * np.arange(m + 1)
+    inserted = gap * np.arange(m + 1)
     table[0] = inserted
     for i in range(n):
-        best = table[i] + GAP
+        best = table[i] + gap
         np.minimum(best[1:], table[i, :-1] + costs[i], out=best[1:])
         table[i + 1] = np.minimum.accumulate(best - inserted) + inserted
-    return _traced(table, costs)
-
-
-def _traced(table: np.ndarray, costs: np.ndarray) -> list[Pair]:
-    i, j = table.shape[0] - 1, table.shape[1] - 1
     found: list[Pair] = []
+    i, j = n, m
     while i and j:
         if table[i, j] == table[i - 1, j - 1] + costs[i - 1, j - 1]:
             i, j = i - 1, j - 1
             found.append((i, j))
-        elif table[i, j] == table[i - 1, j] + GAP:
+        elif table[i, j] == table[i - 1, j] + gap:
             i -= 1
             found.append((i, None))
         else:

@@ -58,7 +58,9 @@ def _field(answer: Answer) -> dict[str, bool]:
     if field == "key":
         found["signature"] = given and same_signature(truth, said or "")
     if field == "composer":
-        found[f"{composer_kind(answer)}.lenient"] = found["lenient"]
+        kind = composer_kind(answer)
+        for group in (kind,) if kind == "none" else ("stated", kind):
+            found |= {f"{group}.{rule}": found[rule] for rule in ("strict", "lenient")}
     return found
 
 

@@ -16,6 +16,7 @@ from nota_jax.evaluation.reading import page_tune
 
 OUTCOMES = ("right", "other", "nothing", "else", "unanswered")
 CONFUSED = ("title", "composer")
+HALLUCINATIONS = tuple(f"hallucination.{what}" for what in ("notes", "bars", "fields", "facts"))
 
 
 def marks(answer: Answer, scored: Marks) -> Marks:
@@ -34,6 +35,9 @@ def marks(answer: Answer, scored: Marks) -> Marks:
             found[f"hallucination.{what}"] = scored[invented]
     if "facts.wrong" in scored:
         found["hallucination.facts"] = scored["facts.wrong"]
+    put_there = [found[name] for name in HALLUCINATIONS if name in found]
+    if put_there:
+        found["hallucination.answers"] = (float(any(total for total, _ in put_there)), 1.0)
     return found
 
 

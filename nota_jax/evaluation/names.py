@@ -21,13 +21,21 @@ _EXTRACTION = [
     ("six.strict", "mean with the whole ABC, strict"),
     ("six.lenient", "mean with the whole ABC, lenient"),
     ("key.signature", "key, same signature"),
-    ("composer.printed.lenient", "composer of the source, lenient"),
-    ("composer.invented.lenient", "composer invented by the build, lenient"),
-    ("composer.none.lenient", "no composer printed, and said so"),
+    *(
+        (f"composer.{kind}.{rule}", f"{words}, {rule}")
+        for kind, words in (
+            ("stated", "composer, where one is printed"),
+            ("printed", "of these, the source's"),
+            ("invented", "of these, invented by the build"),
+            ("none", "no composer printed, and said so"),
+        )
+        for rule in ("strict", "lenient")
+    ),
 ]
 _TRANSCRIPTION = [
     ("distance", "Levenshtein, mean"), ("median_distance", "Levenshtein, median"),
     ("canonical_distance", "Levenshtein of canonical spelling, mean"),
+    ("median_canonical_distance", "Levenshtein of canonical spelling, median"),
     ("normalised", "of the longer text wrong, mean over answers"),
     ("character_errors", "characters wrong, of all"),
     ("canonical_character_errors", "characters wrong in canonical spelling"),
@@ -53,7 +61,7 @@ _ANALYSIS = [
     ("analysis.lsa", "LSA similarity"), ("analysis.rouge1", "ROUGE-1, F1"),
     ("analysis.rougeL", "ROUGE-L, F1"), ("analysis.meteor", "METEOR"),
 ]  # fmt: skip
-_OUTCOMES = {
+OUTCOMES = {
     "right": "right", "other": "answered with the {other}", "nothing": "“none is printed”",
     "else": "something else", "unanswered": "no answer",
 }  # fmt: skip
@@ -61,8 +69,9 @@ _FAILURES = [
     *(
         (f"confusion.{field}.{outcome}", f"{field}: " + words.format(other=other))
         for field, other in (CONFUSED, CONFUSED[::-1])
-        for outcome, words in _OUTCOMES.items()
+        for outcome, words in OUTCOMES.items()
     ),
+    ("hallucination.answers", "answers with any of what follows"),
     ("hallucination.notes", "notes that are not there, of those read"),
     ("hallucination.bars", "bars that are not there, of those read"),
     ("hallucination.fields", "fields named that are not printed"),
@@ -83,7 +92,9 @@ HEADLINES = [
     ("abc.character_errors", "page: characters wrong"), ("abc.note_f1", "page: notes F1"),
     ("facts.right", "facts right"), ("analysis.rougeL", "ROUGE-L"),
 ]  # fmt: skip
-_IN_CHARACTERS = ("distance", "median_distance", "canonical_distance")
+_IN_CHARACTERS = (
+    "distance", "median_distance", "canonical_distance", "median_canonical_distance",
+)  # fmt: skip
 # Of these more is better, of all others less.
 _GOOD = (
     "strict", "lenient", "signature", "exact", "canonical_exact", "valid", "note_precision",

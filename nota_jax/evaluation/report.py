@@ -9,16 +9,25 @@ from typing import Any
 
 from nota_jax import tables
 from nota_jax.evaluation import names
+from nota_jax.evaluation.failures import CONFUSED
 from nota_jax.evaluation.metrics import FIELDS, TRANSCRIPTIONS
 from nota_jax.files import write_atomic, write_json
 from nota_jax.units import percent
 
+CONFUSION_HEAD = (
+    "asked for", *(words.format(other="other") for words in names.OUTCOMES.values()), "answers",
+)  # fmt: skip
 HEAD = ("", "value", "95 % interval", "trivial answer", "answers")
-# arXiv 2502.14893, on its own data: NotaGPT-7B and the best of the others it compares.
+# arXiv 2502.14893, on its own data: NotaGPT-7B, GPT-4V, and the best of the others.
 PAPER = (
-    ("extraction rate, mean of six", "67.84 %", "33.34 % (Gemini-pro-vision)"),
-    ("Levenshtein of the ABC, mean", "59.47", "308.27 (the next best)"),
+    ("six.strict", "extraction rate, mean of six", "67.84 %", "33.33 %", "33.34 % (Gemini)"),
+    ("abc.distance", "Levenshtein of the ABC, mean", "59.47", "655.45", "308.27"),
 )
+PAPER_HEAD = (
+    "", "here", "trivial answer", "paper: NotaGPT-7B", "paper: GPT-4V", "paper: best other",
+)  # fmt: skip
+GROUP_CELLS = "Each cell: value (95 % interval), what the trivial answer gets, answers."
+OTHER_DATA = "The paper's figures (arXiv 2502.14893) are of its own data, and no baseline for ours."
 
 
 # ------------------------------------------------------------------ everything
@@ -35,6 +44,9 @@ def text(summary: Mapping[str, Any]) -> str:
     parts = [counts_text(summary), *packages_text(summary)]
     for section, rows in _sections(summary["figures"]):
         parts += ["", section, tables.text(HEAD, rows)]
+    if rows := confusion(summary["figures"]):
+        parts += ["", "Title and composer", tables.text(CONFUSION_HEAD, rows)]
+    parts += ["", "The paper", tables.text(PAPER_HEAD, paper(summary["figures"])), OTHER_DATA]
     return "\n".join(parts)
 
 
@@ -42,10 +54,33 @@ def markdown(summary: Mapping[str, Any]) -> str:
     parts = ["# Scores\n", counts_text(summary) + "\n", *(f"{x}\n" for x in packages_text(summary))]
     for section, rows in _sections(summary["figures"]):
         parts += [f"## {section}\n", tables.markdown(HEAD, rows) + "\n"]
-    parts += ["## Groups\n", _groups(summary)]
-    head = ("the paper's, on other data", "NotaGPT-7B", "best other")
-    parts += ["## The paper\n", tables.markdown(head, PAPER) + "\n"]
+    if rows := confusion(summary["figures"]):
+        told = "Of the answers about pages that print both; the rows add up to 100 %.\n"
+        parts += ["## Title and composer\n", told, tables.markdown(CONFUSION_HEAD, rows) + "\n"]
+    parts += ["## The paper\n", tables.markdown(PAPER_HEAD, paper(summary["figures"])) + "\n"]
+    parts += [OTHER_DATA + "\n", "## Groups\n", _groups(summary)]
     return "\n".join(parts)
+
+
+def paper(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The paper's table beside ours: a line under `PAPER_HEAD` for each of its figures."""
+    rows = []
+    for name, words, *theirs in PAPER:
+        ours = figures.get(name, {})
+        shown = [names.shown(name, ours.get(which)) for which in ("value", "trivial")]
+        rows.append((words, *shown, *theirs))
+    return rows
+
+
+def confusion(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The matrix of confusion, under `CONFUSION_HEAD`: what was asked for, what was answered."""
+    rows = []
+    for field in CONFUSED:
+        cells = [figures.get(f"confusion.{field}.{outcome}", {}) for outcome in names.OUTCOMES]
+        if all(cells):
+            shown = [percent(cell["value"]) for cell in cells]
+            rows.append((field, *shown, str(cells[0]["count"])))
+    return rows
 
 
 def counts_text(summary: Mapping[str, Any]) -> str:
@@ -89,21 +124,24 @@ def _row(name: str, words: str, figure: Mapping[str, Any]) -> tuple[str, ...]:
 def _groups(summary: Mapping[str, Any]) -> str:
     columns = [(name, words) for name, words in names.HEADLINES if name in summary["figures"]]
     head = ("", "tunes", *(words for _, words in columns))
-    parts = []
+    parts = [GROUP_CELLS + "\n"]
     for dimension, found in summary["groups"].items():
         rows = []
         for group, part in found.items():
-            cells = [_cell(name, part["figures"].get(name)) for name, _ in columns]
+            cells = [cell(name, part["figures"].get(name)) for name, _ in columns]
             rows.append((group.strip(), str(part["counts"]["pages"]), *cells))
         parts += [f"By {dimension}:\n", tables.markdown(head, rows) + "\n"]
     return "\n".join(parts)
 
 
-def _cell(name: str, figure: Mapping[str, Any] | None) -> str:
+def cell(name: str, figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return "–"
-    low, value, high = (names.shown(name, figure[side]) for side in ("low", "value", "high"))
-    return f"{value} ({low.removesuffix(' %')} … {high.removesuffix(' %')})"
+    low, value, high, trivial = (
+        names.shown(name, figure[side]) for side in ("low", "value", "high", "trivial")
+    )
+    interval = f"{low.removesuffix(' %')} … {high.removesuffix(' %')}"
+    return f"{value} ({interval}), {trivial}, {figure['count']}"
 
 
 # ------------------------------------------------------------------ in short

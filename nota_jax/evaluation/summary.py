@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,7 +35,7 @@ Both = tuple[Marks, Marks]
 T = TypeVar("T")
 
 MEANS = extraction.MEANS
-MEDIAN = "median_distance"
+MEDIANS = ("distance", "canonical_distance")  # of transcriptions
 MOST_ALONE = 2000  # answers that one process scores before others would have begun
 MOST_PROCESSES, CHUNK = 8, 100
 
@@ -165,28 +166,26 @@ def counts(answers: Sequence[Answer]) -> dict[str, int | None]:
 
 def _figures(scored: Scored) -> dict[str, Any]:
     pages = [answer.page for answer in scored.answers]
-    own = bootstrap.estimates(bootstrap.gather(zip(pages, scored.marks, strict=True)), MEANS)
-    own |= medians(scored.answers)
-    unseen = bootstrap.gather(zip(pages, scored.trivial, strict=True))
-    trivial = bootstrap.estimates(unseen, MEANS, draws=0) | medians(
-        [dataclasses.replace(answer, said="") for answer in scored.answers], draws=0
+    own, unseen = (
+        bootstrap.estimates(bootstrap.gather(zip(pages, marks, strict=True)), MEANS, draws)
+        | medians(pages, marks, draws)
+        for marks, draws in ((scored.marks, bootstrap.DRAWS), (scored.trivial, 0))
     )
     return {
         "counts": counts(scored.answers),
-        "figures": {name: _plain(figure, trivial.get(name)) for name, figure in own.items()},
+        "figures": {name: _plain(figure, unseen.get(name)) for name, figure in own.items()},
     }
 
 
-def medians(answers: Sequence[Answer], draws: int = bootstrap.DRAWS) -> dict[str, Estimate]:
-    """Of the transcriptions' distances: no sum over a weight, so it stands apart."""
+def medians(pages: Sequence[str], marks: Sequence[Marks], draws: int) -> dict[str, Estimate]:
+    """Of the transcriptions' distances: no sum over a weight, so they stand apart."""
     found = {}
-    for subtask in TRANSCRIPTIONS:
-        asked = [answer for answer in answers if answer.subtask == subtask]
-        figure = bootstrap.median(
-            list(map(transcription.distance, asked)), [a.page for a in asked], draws
-        )
+    for subtask, name in itertools.product(TRANSCRIPTIONS, MEDIANS):
+        key = f"{subtask}.{name}"
+        asked = [(of[key][0], page) for page, of in zip(pages, marks, strict=True) if key in of]
+        figure = bootstrap.median([x for x, _ in asked], [page for _, page in asked], draws)
         if figure is not None:
-            found[f"{subtask}.{MEDIAN}"] = figure
+            found[f"{subtask}.median_{name}"] = figure
     return found
 
 

@@ -19,18 +19,21 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from nota_jax import tables
 from nota_jax.data.store.reader import PageReader
 from nota_jax.environment import quiet
 from nota_jax.errors import UserError, exit_status
+from nota_jax.evaluation.alignment import cheapest
 from nota_jax.notation import abc
 from nota_jax.notation.engraving.fonts import text_font
 from nota_jax.notation.tune import Bar, Event, Key, Meter, Tune
 from nota_jax.units import percent
 
 T = TypeVar("T")
+_UNITS = 1000  # of a cost: whole numbers have no rounding
 KINDS = (
     "no valid ABC", "title", "composer", "tempo", "meter", "unit note length", "key signature",
     "key's mode, the signature right", "bar left out", "bar invented", "note or rest left out",
@@ -154,27 +157,9 @@ def aligned(
     a: Sequence[T], b: Sequence[T], cost: Callable[[T, T], float], gap: float
 ) -> list[tuple[T | None, T | None]]:
     """The cheapest way to put two sequences side by side; None where one has nothing."""
-    table = [[j * gap for j in range(len(b) + 1)]]
-    costs = [[cost(x, y) for y in b] for x in a]
-    for i in range(len(a)):
-        row = [(i + 1) * gap]
-        for j in range(len(b)):
-            row.append(
-                min(table[i][j] + costs[i][j], table[i][j + 1] + gap, row[j] + gap),
-            )
-        table.append(row)
-    pairs, i, j = list[tuple[T | None, T | None]](), len(a), len(b)
-    while i or j:
-        if i and j and table[i][j] == table[i - 1][j - 1] + costs[i - 1][j - 1]:
-            i, j = i - 1, j - 1
-            pairs.append((a[i], b[j]))
-        elif i and (not j or table[i][j] == table[i - 1][j] + gap):
-            i -= 1
-            pairs.append((a[i], None))
-        else:
-            j -= 1
-            pairs.append((None, b[j]))
-    return pairs[::-1]
+    costs = np.array([round(cost(x, y) * _UNITS) for x in a for y in b], int)
+    pairs = cheapest(costs.reshape(len(a), len(b)), round(gap * _UNITS))
+    return [(None if i is None else a[i], None if j is None else b[j]) for i, j in reversed(pairs)]
 
 
 def _bar_cost(a: Bar, b: Bar) -> float:

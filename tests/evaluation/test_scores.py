@@ -3,7 +3,7 @@
 import pytest
 
 from nota_jax.data.build.phrasings import NO_COMPOSER
-from nota_jax.evaluation import extraction, failures, names, transcription
+from nota_jax.evaluation import extraction, failures, names, report, transcription
 from nota_jax.evaluation.answers import Answer
 from nota_jax.evaluation.groups import of_page
 from nota_jax.evaluation.summary import counts, marks, score, summarise
@@ -125,8 +125,10 @@ def test_extraction_has_both_rates():
      (NO_COMPOSER, "none", "none")],
 )  # fmt: skip
 def test_composers_are_counted_by_where_they_come_from(truth, source, kind):
-    asked = answer("composer", truth, truth, composer_source=source)
-    assert extraction.marks(asked)[f"composer.{kind}.lenient"] == (1, 1)
+    found = extraction.marks(answer("composer", truth, truth, composer_source=source))
+    assert found[f"composer.{kind}.strict"] == found[f"composer.{kind}.lenient"] == (1, 1)
+    # Where one is printed, whoever put it there, there is a rate of both kinds together.
+    assert found.get("composer.stated.lenient") == (None if kind == "none" else (1, 1))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +163,42 @@ def test_hallucinations():
     invented = marks(answer("abc", PAGE, PAGE.replace("dBcA|", "dBcA|f2 f2|")))
     assert invented["hallucination.notes"] == (2, 13)
     assert invented["hallucination.bars"] == (1, 5)
+    # One answer with something put there, whatever and however much.
+    assert invented["hallucination.answers"] == (1, 1)
+    assert marks(answer("abc", PAGE, PAGE))["hallucination.answers"] == (0, 1)
+    assert "hallucination.answers" not in marks(answer("key", "G", "D"))
+
+
+def test_the_median_stands_beside_the_mean_raw_and_in_canonical_spelling():
+    """Distances 0, 1 and 11; in canonical spelling 0, 1 and 0."""
+    other = PAGE.replace("L:1/8\n", "L:1/8\nZ:somebody\n")
+    assert len(other) - len(PAGE) == 11
+    read = [PAGE, PAGE.replace("GABc", "GABd"), other]
+    asked = [answer("abc", PAGE, said, page) for page, said in zip("abc", read, strict=True)]
+    figures = summarise(score(asked, {"abc": ""}))["figures"]
+    assert figures["abc.distance"]["value"] == 4 and figures["abc.median_distance"]["value"] == 1
+    assert figures["abc.canonical_distance"]["value"] == pytest.approx(1 / 3)
+    assert figures["abc.median_canonical_distance"]["value"] == 0
+    assert figures["abc.median_distance"]["trivial"] == len(PAGE) - 1
+
+
+def test_the_matrix_of_confusion_and_the_papers_table_stand_in_the_summary():
+    said = {"a": "Rose", "b": "Ann Lee", "c": "Lily", "d": None}
+    asked = [answer("title", "Rose", text, page) for page, text in said.items()]
+    asked += [answer("composer", "Ann Lee", "Rose", "a", composer_source="source")]
+    figures = summarise(score(asked, {}))["figures"]
+    assert report.confusion(figures) == [
+        ("title", "25.0 %", "25.0 %", "0.0 %", "25.0 %", "25.0 %", "4"),
+        ("composer", "0.0 %", "100.0 %", "0.0 %", "0.0 %", "0.0 %", "1"),
+    ]
+    whole_page = summarise(score([answer("abc", PAGE, PAGE.replace("GABc", "GABd"))], {"abc": ""}))
+    extraction_rate, distance = report.paper(whole_page["figures"])
+    assert extraction_rate[:4] == ("extraction rate, mean of six", "–", "–", "67.84 %")
+    length = f"{len(PAGE) - 1:.1f}"
+    assert distance[1:] == ("1.0", length, "59.47", "655.45", "308.27")
+    assert report.cell("abc.distance", whole_page["figures"]["abc.distance"]) == (
+        f"1.0 (1.0 … 1.0), {length}, 1"
+    )
 
 
 def test_the_summary_has_groups_trivial_answers_and_means_over_fixed_fields():

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from nota_jax.evaluation import names
+from nota_jax.evaluation import names, report
 from nota_jax.evaluation.display import charts
 from nota_jax.evaluation.display.charts import Dot
 from nota_jax.evaluation.display.diff import visible
@@ -222,12 +222,7 @@ def groups(summary: Mapping[str, Any]) -> Iterator[tuple[str, list[str], list[li
     for dimension, found in summary["groups"].items():
         lines = []
         for group, part in found.items():
-            cells = [
-                f"{names.shown(name, f['value'])} ({_interval(name, f)})"
-                if (f := part["figures"].get(name))
-                else "–"
-                for name, _ in columns
-            ]
+            cells = [report.cell(name, part["figures"].get(name)) for name, _ in columns]
             lines.append([visible(group.strip()), str(part["counts"]["pages"]), *cells])
         yield dimension, ["", "tunes", *(words for _, words in columns)], lines
 

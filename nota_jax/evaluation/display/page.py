@@ -129,7 +129,10 @@ def _overview(summary: Mapping[str, Any], there: Sequence[Picture]) -> dict[str,
         "groups": list(overview.groups(summary)),
         "confusion": overview.confusion(figures),
         "outcomes": OUTCOMES,
-        "paper": report.PAPER,
+        "paper": report.paper(figures),
+        "paper_head": report.PAPER_HEAD,
+        "other_data": report.OTHER_DATA,
+        "group_cells": report.GROUP_CELLS,
         "settings": [(visible(k), visible(str(v))) for k, v in summary["settings"].items()],
     }
 
