@@ -7,7 +7,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from nota_jax.notation import abc
+from nota_jax.notation import abc, musicxml
 
 NAME = re.compile(r"music(?:\[(.+?)\])?:(?=.)")
 ENDINGS = (".musicxml", ".mxl", ".xml")
@@ -27,12 +27,10 @@ def text_of(path: Path, part: str) -> tuple[str, str]:
 
 @cache  # a build asks several times, and music21 takes its time
 def _text_of(path: Path, part: str, size: int, time: int) -> tuple[str, str]:
-    del time
-    from nota_jax.notation import musicxml_reader  # late: music21 takes seconds
-
-    if size > musicxml_reader.MOST_BYTES:
-        return "", f"it has more than {musicxml_reader.MOST_BYTES // 2**20} MB"
+    del time  # it is in the key
+    if size > musicxml.MOST_BYTES:
+        return "", f"it has more than {musicxml.MOST_BYTES // 2**20} MB"
     try:
-        return abc.write(musicxml_reader.read(path.read_bytes(), path.name, part)), ""
-    except musicxml_reader.Refused as error:
+        return abc.write(musicxml.read(path.read_bytes(), path.name, part)), ""
+    except musicxml.Refused as error:
         return "", str(error).removeprefix(f"{path.name}: ")

@@ -8,7 +8,7 @@ import pytest
 from nota_jax.data.build.__main__ import main
 from nota_jax.data.store.reader import PageReader, split_sizes
 from nota_jax.notation import abc, musicxml
-from tests.notation.test_musicxml_reader import G2, bar, score
+from tests.notation.musicxml.test_reader import G2, bar, score
 
 TUNE = "X:1\nT:{}\nM:2/4\nL:1/8\nK:G\n{}|GABc|d2 B2|G4|]\n"
 

@@ -1,8 +1,5 @@
 """A tune for other programs: MusicXML and MIDI, through music21.
 
-    musicxml.write(tune)            # MusicXML, as text
-    musicxml.write_midi(tune)       # a MIDI file, repeats played
-
 What a `Tune` holds goes across: header, key, meter, notes with ties, tuplets, slurs and graces,
 repeats and endings, chord symbols, lyrics, the commonest decorations.
 """

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from music21 import converter
 
 from nota_jax.notation import abc, musicxml, walk
-from nota_jax.notation.musicxml_reader import Refused, read
+from nota_jax.notation.musicxml import Refused, read
 from nota_jax.notation.tune import Event, Tune
-from tests.notation.test_musicxml import sounding
+from tests.notation.musicxml.test_writer import sounding
 from tests.notation.tune_strategies import tunes
 
 TUNE = """X:1
