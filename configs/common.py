@@ -91,6 +91,8 @@ def get_config(size: str, phase: int) -> ConfigDict:
     # What is built where data.dir is not there yet: arguments of nota_jax.data.build.
     c.data.build = ConfigDict(dict(limit=0, variants=4, corpora=(), seed=0, workers=0))
     c.data.build.look_share = 0.0  # of the training drawings, how many look unlike Verovio's
+    # How many have page numbers, footers, another tune's first line, marks by hand around them.
+    c.data.build.surroundings = 0.0
     # What keeps together, in training or held out: near-duplicates, or melodies by their hash.
     c.data.build.split_by = "clusters"
     # No corpora: all of them; no workers: all cores.

@@ -174,6 +174,7 @@ def prepare_dataset(config: ConfigDict, say: Say) -> None:
         seed=b.seed,
         size=config.model.vision.image_size,
         look_share=b.look_share,
+        surroundings=b.surroundings,
         split_by=b.split_by,
     )
     dataset.build(folder, b.corpora or None, b.limit or None, settings, b.workers or None)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.build.pages import Drawing, Settings, drawings, pages, scanned
 from nota_jax.data.build.report import Tally
+from nota_jax.data.build.surroundings import surrounded
 from nota_jax.data.records import Page
 from nota_jax.data.store import layout
 from nota_jax.notation import abc
@@ -68,12 +69,15 @@ class Drawer:
         source = drawing.source
         try:
             highlights = (None, drawing.highlight)
-            plain, tinted = self.engrave(drawing.tune, drawing.style, highlights)
+            pictures = self.engrave(drawing.tune, drawing.style, highlights)
         except Exception as error:
             reason = reason_of(error)
             tally.drop("engrave", reason, f"{drawing.id}: {reason}")
             return
         try:
+            if drawing.surroundings is not None:
+                pictures = surrounded(pictures, drawing.style, drawing.surroundings)
+            plain, tinted = pictures
             versions = _versions(drawing, plain, tinted, self.settings)
             records = [layout.encode(version) for version in versions]
         except Exception as error:

@@ -74,6 +74,13 @@ class Settings:
     look_share: float = _option(
         0.0, "of the training drawings, how many get a look unlike Verovio's", least=0, most=1
     )
+    surroundings: float = _option(
+        0.0,
+        "of the training drawings, how many have a page number, a footer, another tune's first "
+        "line or marks by hand around them",
+        least=0,
+        most=1,
+    )
     composer_share: float = _option(
         0.6, "of the tunes that name no composer, how many get an invented one", least=0, most=1
     )
@@ -106,6 +113,7 @@ class Drawing:
     highlight: indices of the first and last highlighted bar.
     composer_source: "source", "synthetic" or "none".
     transposition: in semitones.
+    surroundings: number of what stands around the music (`surroundings`); None for nothing.
     """
 
     source: SourceTune
@@ -117,6 +125,7 @@ class Drawing:
     composer_source: str
     transposition: int
     melody_hash: str
+    surroundings: int | None = None
 
     @property
     def id(self) -> str:
@@ -160,6 +169,8 @@ def _drawing(
         style = dataclasses.replace(
             style, look=looks.randrange(2**31), text_font=looks.choice(LOOK_TEXT_FONTS)
         )
+    around = _generator(settings.seed, source.id, variant, "surroundings")
+    has_around = part == "train" and around.random() < settings.surroundings
     invented = rng.random() < settings.composer_share, rng.choice(phrasings.COMPOSERS)
     composer_source = "source" if tune.composer else "synthetic" if invented[0] else "none"
     if composer_source == "synthetic":
@@ -173,6 +184,7 @@ def _drawing(
     return Drawing(
         source, part, variant, tune, style, _whole_bars(tune, first, first + length - 1),
         composer_source, interval.semitones, melody,
+        around.randrange(2**31) if has_around else None,
     )  # fmt: skip
 
 
