@@ -43,8 +43,9 @@ $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 quickstart: $(VENV)/.core
 	@GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(PY) -m nota_jax.quickstart
 
+# A file's tests stay in one process, which makes its fixtures once; each process takes up to 2 GiB.
 test: lint
-	@$(PY) -m pytest
+	@$(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev
 	@$(PY) -m ruff check .
