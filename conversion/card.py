@@ -115,7 +115,8 @@ def _architecture(config: NotaGPTConfig) -> list[str]:
         f"inked pixels (darker than {ink.DARK:.0%} of white in every channel), in the order in "
         "which they lie, each with the position embedding of its place; white paper is 0. A plain "
         "LLaVA client computes all patches: it shows the decoder more image tokens than it was "
-        "trained with, and reads worse (by how much was not measured). nota_jax has the rule."
+        "trained with, and reads much worse (figures: docs/evaluation.md of nota_jax). nota_jax "
+        "has the rule."
     ]
     return [
         f"- vision: CLIP ViT, {v.num_hidden_layers} layers of width {v.hidden_size}, "
