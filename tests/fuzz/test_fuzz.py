@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -145,13 +144,20 @@ def test_mutated_tunes_go_through_a_build(tmp_path, monkeypatch):
     monkeypatch.setattr(engraving, "FOLDER_TUNES", 8)
     counts = engraving.run(12, 0, 1, 10.0, tmp_path, lambda text: None)
     assert counts["files"] == 12 and 0 < counts["drawn"] <= counts["pages"]
-    assert not any(key.startswith("worker ") for key in counts) and not any(tmp_path.iterdir())
+    assert not any(key.startswith("worker ") for key in counts)
+    assert [path.name for path in tmp_path.iterdir()] == ["seed0.json"]  # no tune to keep
+    assert engraving.run(12, 0, 1, 10.0, tmp_path, lambda text: None) == counts  # all done before
 
-    monkeypatch.setattr(engraving, "EngravePool", partial(EngravePool, work=fragile))
+    monkeypatch.setattr(
+        engraving,
+        "EngravePool",
+        lambda n, work: EngravePool(n, work=dataclasses.replace(work, engrave=fragile)),
+    )
     text = "X:1\nT:{}\nM:2/4\nL:1/8\nK:G\nGABc|]\n"
     monkeypatch.setattr(
         engraving, "tune", lambda seed, number: text.format("segfault" if number == 1 else "fine")
     )
-    counts = engraving.run(2, 0, 1, 10.0, tmp_path, lambda text: None)
+    dead = tmp_path / "dead"
+    counts = engraving.run(2, 0, 1, 10.0, dead, lambda text: None)
     assert counts["engrave: worker crashed"] == 1 and counts["worker crashed"] == 2
-    assert [path.read_text() for path in tmp_path.iterdir()] == [text.format("segfault")]
+    assert [path.read_text() for path in dead.glob("*.abc")] == [text.format("segfault")]

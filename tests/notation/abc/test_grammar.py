@@ -57,6 +57,7 @@ def test_every_canonical_text_is_taken(tune):
         "(20:16GABcdGABcdGABcdGABcd|]",
         "(32:9G2|]",
         "|:G2[1 A2:|2 B2|]",
+        "|:G2\n[1 A2:|2 B2|]",
         '|:G2["last" A2:|',
         "|:(G2-)[1 A2:|[2 B2|]",
         "[K:D bass] D|[K:G treble] G|]",

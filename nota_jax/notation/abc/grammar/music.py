@@ -74,6 +74,7 @@ def _changed() -> Steps:
     """Behind a change of key or meter."""
     yield " ", (("item",), NOTHING)
     yield "[", (("bracket", "event"), NOTHING)
+    yield "\n", (("parted",), NOTHING)
     yield from _bar_rest()
 
 
@@ -214,6 +215,7 @@ def _behind_event(is_note: bool, may_tie: bool) -> Steps:
     yield " ", (("item",), NOTHING)
     yield "|", (("bar line", "|"), What(bar=1))
     yield ":", (("bar line", ":"), What(bar=2))
+    yield "\n", (("parted",), NOTHING)
 
 
 def _bar_rest() -> Steps:
@@ -256,10 +258,7 @@ def _bracket(place: str) -> Steps:
     yield from _chord(0, "")
     if place == "event":
         yield "|", (("bar line", "[|"), What(bar=2))
-        # An ending that begins inside the bar: what it parts may be short on both sides.
-        yield '"', (("quoted", ("ending", True)), What(bar=2))
-        for digit in "123456789":
-            yield digit, (("ending", False), What(bar=2))
+        yield from _parting()
     if place == "start":
         yield '"', (("quoted", ("ending", True)), NOTHING)
         for digit in "123456789":
@@ -267,6 +266,18 @@ def _bracket(place: str) -> Steps:
     if place in ("start", "item"):
         yield "M", (("exactly", ":", ("number", "[M", "")), NOTHING)
         yield "K", (("exactly", ":", ("key", changed_keys(), "]", ("changed",))), NOTHING)
+
+
+def _parted() -> Steps:
+    """A line's end inside a bar: an ending begins the next one."""
+    yield "[", (("parting",), NOTHING)
+
+
+def _parting() -> Steps:
+    """An ending that begins inside the bar: what it parts may be short on both sides."""
+    yield '"', (("quoted", ("ending", True)), What(bar=2))
+    for digit in "123456789":
+        yield digit, (("ending", False), What(bar=2))
 
 
 def _chord(heads: int, written: str) -> Steps:
@@ -335,7 +346,8 @@ KINDS: dict[str, Callable[..., Steps]] = {
     "long tuplet": _long_tuplet,
     "accidental": _accidental, "head of note": _head_of_note, "length": _length,
     "behind": _behind_event, "bar rest": _bar_rest, "bar line": _bar_line, "ending": _ending,
-    "more endings": _more_endings, "bracket": _bracket, "chord": _chord,
+    "more endings": _more_endings, "bracket": _bracket, "parted": _parted, "parting": _parting,
+    "chord": _chord,
     "head of chord": _head_of_chord, "tied head": _tied_head, "grace": _grace,
     "grace notes": _grace_notes, "head of grace": _head_of_grace, "grace length": _grace_length,
     "quoted": _quoted, "named": _named, "done": _done, "end": lambda: (),
