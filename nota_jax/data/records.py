@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 TASKS = ("alignment", "extraction", "analysis")
@@ -39,6 +39,11 @@ class Page:
     turns: tuple[Turn, ...]
     metadata: dict[str, object] = field(default_factory=dict)
     symbols: bytes = b""
+
+
+def with_ids(page: str, turns: Sequence[Turn]) -> Iterator[tuple[str, Turn]]:
+    """The questions about a page, each behind its id."""
+    return zip(question_ids(page, turns), turns, strict=True)
 
 
 def question_ids(page: str, turns: Iterable[Turn]) -> list[str]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nota_jax import jsontext
-from nota_jax.data.records import Page, Turn, question_ids
+from nota_jax.data.feed.evaluation import EvalPage
+from nota_jax.data.records import Page, Turn, with_ids
 from nota_jax.data.store.reader import PageReader, split_sizes
 from nota_jax.errors import UserError, cut
 
@@ -64,6 +65,35 @@ class Collection:
     left_out: int = 0
 
 
+def folder_of(file: Path) -> Path:
+    """Where a file of answers lies, or the folder itself: what is said of them goes there."""
+    return file if file.is_dir() else file.parent
+
+
+def tune_of(page: Page | EvalPage) -> str:
+    """What `Answer.page` is."""
+    return str(page.metadata.get("source_id") or page.id)
+
+
+def to_turn(
+    id: str, page: Page | EvalPage, turn: Turn, said: str | None, cut: bool | None,
+    too_long: bool = False,
+) -> Answer:  # fmt: skip
+    """What was said to a question about a page."""
+    return Answer(
+        id=id,
+        page=tune_of(page),
+        subtask=turn.subtask,
+        truth=turn.answer,
+        said=said,
+        task=turn.task,
+        question=turn.question,
+        cut=cut,
+        too_long=too_long,
+        about=page.metadata,
+    )
+
+
 def collect(
     file: Path,
     dataset: str | Path | None = None,
@@ -90,7 +120,7 @@ def collect(
         id: _Asked(split, page, turn)
         for split in wanted
         for page in PageReader(folder, [split])
-        for id, turn in zip(question_ids(page.id, page.turns), page.turns, strict=True)
+        for id, turn in with_ids(page.id, page.turns)
     }
     index = _index(asked)
     answers, unknown, taken = dict[str, Answer](), [], dict[str, int]()
@@ -125,19 +155,8 @@ class _Asked(NamedTuple):
 
 
 def _answer(id: str, asked: _Asked, line: Mapping[str, Any]) -> Answer:
-    _, page, turn = asked
-    return Answer(
-        id=id,
-        page=str(page.metadata.get("source_id") or page.id),
-        subtask=turn.subtask,
-        truth=turn.answer,
-        said=line["prediction"],
-        task=turn.task,
-        question=turn.question,
-        cut=line["cut"],
-        too_long=bool(line["too_long"]),
-        about=page.metadata,
-    )
+    said, cut, too_long = (line[key] for key in ("prediction", "cut", "too_long"))
+    return to_turn(id, asked.page, asked.turn, said, cut, bool(too_long))
 
 
 def _index(asked: Mapping[str, _Asked]) -> dict[tuple[str, str], str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from nota_jax import jsontext
 from nota_jax.data.feed.evaluation import EvalPage
-from nota_jax.data.records import Page, question_ids
+from nota_jax.data.records import Page, with_ids
 from nota_jax.evaluation.answers import ANSWERS
 from nota_jax.files import write_atomic
 
@@ -113,8 +113,7 @@ def questions(pages: Sequence[Page | EvalPage]) -> list[dict[str, Any]]:
     for page in pages:
         printed = {turn.subtask: turn.answer for turn in page.turns}
         other = {"title": printed.get("composer", ""), "composer": printed.get("title", "")}
-        ids = question_ids(page.id, page.turns)
-        for id, turn in zip(ids, page.turns, strict=True):
+        for id, turn in with_ids(page.id, page.turns):
             records.append(
                 {
                     "id": id,

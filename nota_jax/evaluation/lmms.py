@@ -18,10 +18,10 @@ from typing import Any
 from tqdm import tqdm
 
 from nota_jax.data.feed.evaluation import sampled
-from nota_jax.data.records import Page, question_ids
+from nota_jax.data.records import Page, with_ids
 from nota_jax.data.store.reader import split_infos
 from nota_jax.errors import UserError
-from nota_jax.evaluation.answers import picture_name
+from nota_jax.evaluation.answers import picture_name, tune_of
 from nota_jax.evaluation.metrics import FIELDS, TRANSCRIPTIONS
 from nota_jax.files import new_folder
 
@@ -155,14 +155,13 @@ def _metric(name: str, aggregation: str = "mean", good: bool = True) -> str:
 
 def _docs(page: Page, picture: str) -> list[dict[str, Any]]:
     about = {name: page.metadata[name] for name in ("region", "corpus", "licence", "credits")}
-    tune = str(page.metadata.get("source_id") or page.id)
     return [
         {
-            "id": id, "page": tune, "picture": picture,
+            "id": id, "page": tune_of(page), "picture": picture,
             "task": turn.task, "subtask": turn.subtask, "question": turn.question,
             "answer": turn.answer, **about,
         }
-        for id, turn in zip(question_ids(page.id, page.turns), page.turns, strict=True)
+        for id, turn in with_ids(page.id, page.turns)
     ]  # fmt: skip
 
 

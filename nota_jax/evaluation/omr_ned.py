@@ -8,7 +8,6 @@ answers could be compared at all.  Half a second a page, a minute at most: `scor
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,8 +24,8 @@ from nota_jax.evaluation.transcription import place_of
 from nota_jax.notation import musicxml
 from nota_jax.notation.tune import Tune
 from nota_jax.units import GIB
+from nota_jax.workers import usual
 
-MOST_PROCESSES = 8
 SECONDS = 60.0  # for one page; most take half a second
 MOST_MEMORY = 4 * GIB  # of a process
 _NOT_COMPARED: Marks = {"abc.omr_ned_compared": (0.0, 1.0)}
@@ -55,7 +54,7 @@ def about() -> str:
 def marks(answers: Sequence[Answer], seconds: float = SECONDS) -> list[Marks]:
     """Of each answer that is a whole page; {} for others.  Sums are edits, weights symbols."""
     asked = [i for i, answer in enumerate(answers) if answer.subtask == "abc"]
-    workers = min(os.cpu_count() or 1, MOST_PROCESSES, max(len(asked), 1))
+    workers = min(usual(), max(len(asked), 1))
     found: list[Marks] = [{} for _ in answers]
     shares = [[(i, answers[i]) for i in asked[n::workers]] for n in range(workers)]
     with ThreadPoolExecutor(workers) as pool:

@@ -74,13 +74,18 @@ def paper(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def confusion(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """The matrix of confusion, under `CONFUSION_HEAD`: what was asked for, what was answered."""
-    rows = []
+    return [
+        (field, *(percent(share) for share in shares), str(count))
+        for field, count, shares in confused(figures)
+    ]
+
+
+def confused(figures: Mapping[str, Any]) -> Iterator[tuple[str, int, list[float]]]:
+    """(asked for, answers, share of each of `names.OUTCOMES`)."""
     for field in CONFUSED:
         cells = [figures.get(f"confusion.{field}.{outcome}", {}) for outcome in names.OUTCOMES]
         if all(cells):
-            shown = [percent(cell["value"]) for cell in cells]
-            rows.append((field, *shown, str(cells[0]["count"])))
-    return rows
+            yield field, cells[0]["count"], [cell["value"] for cell in cells]
 
 
 def counts_text(summary: Mapping[str, Any]) -> str:
@@ -122,16 +127,22 @@ def _row(name: str, words: str, figure: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _groups(summary: Mapping[str, Any]) -> str:
-    columns = [(name, words) for name, words in names.HEADLINES if name in summary["figures"]]
-    head = ("", "tunes", *(words for _, words in columns))
     parts = [GROUP_CELLS + "\n"]
+    for dimension, head, rows in by_group(summary):
+        parts += [f"By {dimension}:\n", tables.markdown(head, rows) + "\n"]
+    return "\n".join(parts)
+
+
+def by_group(summary: Mapping[str, Any]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """(dimension, what its columns are, lines): a line for each group, its name first."""
+    columns = [(name, words) for name, words in names.HEADLINES if name in summary["figures"]]
+    head = ["", "tunes", *(words for _, words in columns)]
     for dimension, found in summary["groups"].items():
         rows = []
         for group, part in found.items():
             cells = [cell(name, part["figures"].get(name)) for name, _ in columns]
-            rows.append((group.strip(), str(part["counts"]["pages"]), *cells))
-        parts += [f"By {dimension}:\n", tables.markdown(head, rows) + "\n"]
-    return "\n".join(parts)
+            rows.append([group.strip(), str(part["counts"]["pages"]), *cells])
+        yield dimension, head, rows
 
 
 def cell(name: str, figure: Mapping[str, Any] | None) -> str:

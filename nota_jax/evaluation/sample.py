@@ -21,9 +21,9 @@ from transformers import PreTrainedTokenizerFast
 
 from nota_jax.checkpoint.scores import Ask, Score
 from nota_jax.data.feed.evaluation import EvalPage
-from nota_jax.data.records import Turn, question_ids
+from nota_jax.data.records import Turn, with_ids
 from nota_jax.evaluation import bootstrap, extraction, facts, kept, names, predict, transcription
-from nota_jax.evaluation.answers import Answer
+from nota_jax.evaluation.answers import Answer, to_turn
 from nota_jax.evaluation.bootstrap import Marks
 from nota_jax.evaluation.metrics import FIELDS, TRANSCRIPTIONS
 from nota_jax.evaluation.reading import tidy
@@ -93,11 +93,7 @@ def asking(
 
 
 def questions(pages: Sequence[EvalPage]) -> list[Question]:
-    return [
-        (id, page, turn)
-        for page in pages
-        for id, turn in zip(question_ids(page.id, page.turns), page.turns, strict=True)
-    ]
+    return [(id, page, turn) for page in pages for id, turn in with_ids(page.id, page.turns)]
 
 
 def mark(turns: Sequence[Question], settings: predict.Settings) -> str:
@@ -113,17 +109,7 @@ def mark(turns: Sequence[Question], settings: predict.Settings) -> str:
 def score(turns: Sequence[Question], said: Sequence[tuple[str, bool]], asked: str = "") -> Score:
     """The score of answers to a sample's questions, each (text, whether it was cut off)."""
     answers = [
-        Answer(
-            id=id,
-            page=str(page.metadata.get("source_id") or page.id),
-            subtask=turn.subtask,
-            truth=turn.answer,
-            said=text,
-            task=turn.task,
-            question=turn.question,
-            cut=cut,
-            about=page.metadata,
-        )
+        to_turn(id, page, turn, text, cut)
         for (id, page, turn), (text, cut) in zip(turns, said, strict=True)
     ]
     marks = [_marks(answer) for answer in answers]

@@ -28,7 +28,7 @@ from nota_jax.data.store.reader import split_sizes
 from nota_jax.environment import quiet
 from nota_jax.errors import UserError, exit_status
 from nota_jax.evaluation import hf, lmms, omr_ned, report
-from nota_jax.evaluation.answers import Collection, collect
+from nota_jax.evaluation.answers import Collection, collect, folder_of
 from nota_jax.evaluation.metrics import FIELDS, TRANSCRIPTIONS
 from nota_jax.evaluation.summary import Scored, score, summarise, with_marks
 from nota_jax.evaluation.training import training, trivial_answers
@@ -71,7 +71,7 @@ def run(given: argparse.Namespace, say: Callable[[str], None] = print) -> None:
     start = time.monotonic()
     found = collect(file, given.dataset, mapping(given.names), names_in(given.splits))
     summary, _ = of_collection(found, given.omr_ned)
-    out = out or file.parent
+    out = out or folder_of(file)
     report.write_summary(out, summary)
     say(report.text(summary))
     seconds = time.monotonic() - start

@@ -12,7 +12,6 @@ every page into the folder report/ beside it.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,13 +19,13 @@ from typing import Any
 
 from nota_jax.environment import quiet
 from nota_jax.errors import exit_status
-from nota_jax.evaluation.answers import collect
+from nota_jax.evaluation.answers import collect, folder_of
 from nota_jax.evaluation.display import page
-from nota_jax.evaluation.score import mapping, of_collection
+from nota_jax.evaluation.score import mapping, names_in, of_collection
 from nota_jax.evaluation.summary import Scored
+from nota_jax.workers import usual
 
 REPORT = page.REPORT
-MOST_WORKERS = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,11 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(given: argparse.Namespace, say: Callable[[str], None] = print) -> None:
-    splits = tuple(filter(None, given.splits.split(",")))
-    found = collect(given.predictions, given.dataset, mapping(given.names), splits)
+    found = collect(given.predictions, given.dataset, mapping(given.names), names_in(given.splits))
     summary, scored = of_collection(found)
-    beside = given.predictions if given.predictions.is_dir() else given.predictions.parent
-    write(given.out or beside, str(given.predictions), summary, scored, given.full, say)
+    out = given.out or folder_of(given.predictions)
+    write(out, str(given.predictions), summary, scored, given.full, say)
 
 
 def write(
@@ -56,9 +54,8 @@ def write(
     say: Callable[[str], None] = print,
 ) -> Path:  # fmt: skip
     """The report of what `score.of_collection` found, see `display.page.write`."""
-    workers = min(os.cpu_count() or 1, MOST_WORKERS)
     return page.write(
-        out, name, summary, scored, full=full, workers=workers, most=page.MOST_BYTES, say=say
+        out, name, summary, scored, full=full, workers=usual(), most=page.MOST_BYTES, say=say
     )
 
 

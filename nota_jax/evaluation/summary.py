@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from typing import Any, TypeVar
 
+from nota_jax import workers
 from nota_jax.evaluation import (
     bootstrap,
     extraction,
@@ -37,7 +35,7 @@ T = TypeVar("T")
 MEANS = extraction.MEANS
 MEDIANS = ("distance", "canonical_distance")  # of transcriptions
 MOST_ALONE = 2000  # answers that one process scores before others would have begun
-MOST_PROCESSES, CHUNK = 8, 100
+CHUNK = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,12 +93,9 @@ def _both(row: Row) -> Both:
 def _in_parallel(rows: Sequence[Row], meanwhile: Callable[[], T]) -> tuple[list[Both], T]:
     """Each process takes all answers about a tune, so that it is parsed once.  Meanwhile this one
     does something else.
-
-    Processes are started afresh: a copy of one that holds a device would hold it too.
     """
     order = sorted(range(len(rows)), key=lambda i: rows[i][0].page)
-    workers = min(os.cpu_count() or 1, MOST_PROCESSES)
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with workers.fresh() as pool:
         found = pool.map(_both, [rows[i] for i in order], chunksize=CHUNK)
         done = meanwhile()
         by_row = dict(zip(order, found, strict=True))

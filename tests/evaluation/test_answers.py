@@ -6,7 +6,7 @@ import pytest
 
 from nota_jax.errors import UserError
 from nota_jax.evaluation import compare, score
-from nota_jax.evaluation.answers import ANSWERS, collect, picture_name
+from nota_jax.evaluation.answers import ANSWERS, collect, folder_of, picture_name
 from tests.data.make_dataset import make_page, write_dataset
 
 SPLITS = {"extraction_test": 2, "alignment_test": 1, "extraction_train": 3}
@@ -140,3 +140,10 @@ def test_answers_to_different_questions_cannot_be_compared(data, tmp_path, capsy
     b = write(tmp_path / "b.jsonl", {"id": "extraction-0:meter", "prediction": "G"})
     assert compare.main([str(a), str(b), "--dataset", str(data)]) == 2
     assert "none that both answer" in capsys.readouterr().err
+
+
+def test_what_is_said_of_answers_lies_beside_them(tmp_path):
+    file = tmp_path / "evaluation_test" / ANSWERS
+    file.parent.mkdir()
+    file.touch()
+    assert folder_of(file) == folder_of(file.parent) == file.parent

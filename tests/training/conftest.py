@@ -1,4 +1,4 @@
-"""The fixture of those who run the loop."""
+"""The fixtures of those who run the loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from nota_jax.models.notagpt import NotaGPT
 from nota_jax.parallel.mesh import make_mesh
 from nota_jax.training.loop import TrainConfig, train
 from nota_jax.training.optimizer import OptimizerConfig
-from tests.training.small_runs import PHASE_2, Batches
+from tests.training.small_runs import PHASE_2, Batches, bits
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Filled by the first test that needs it: `undisturbed(run)` → bits of the state behind 6."""
+    kept = []
+
+    def get(run):
+        if not kept:
+            kept.append(bits(run(tmp_path_factory.mktemp("whole"))[0].state))
+        return kept[0]
+
+    return get
 
 
 @pytest.fixture

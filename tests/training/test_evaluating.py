@@ -46,19 +46,6 @@ class Asking:
         return Score(error, "header fields", "sample", {"error": error, "cut": 1.0})
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Filled by the first test that needs it: bits of the state behind step 6, never evaluated."""
-    kept = []
-
-    def get(run):
-        if not kept:
-            kept.append(bits(run(tmp_path_factory.mktemp("whole"))[0].state))
-        return kept[0]
-
-    return get
-
-
 def journal(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").open()]
 

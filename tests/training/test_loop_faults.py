@@ -15,19 +15,6 @@ from nota_jax.errors import UserError
 from tests.training.small_runs import bits
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Filled by the first test that needs it: `undisturbed(run)` → bits of the state behind 6."""
-    kept = []
-
-    def get(run):
-        if not kept:
-            kept.append(bits(run(tmp_path_factory.mktemp("whole"))[0].state))
-        return kept[0]
-
-    return get
-
-
 def saved_steps(folder):
     return sorted(p.name for p in (folder / "checkpoints").iterdir())
 

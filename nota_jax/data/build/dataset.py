@@ -10,8 +10,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import itertools
-import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,15 +21,14 @@ from tqdm import tqdm
 import nota_jax
 from nota_jax.data.build import corpora, shards, splits, staging
 from nota_jax.data.build import report as reports
-from nota_jax.data.build.contact_sheet import contact_sheet
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.build.drawn import Drawer, Records
 from nota_jax.data.build.pages import Settings
 from nota_jax.data.build.report import Tally
 from nota_jax.data.build.shards import Shard
 from nota_jax.errors import UserError
-from nota_jax.files import write_atomic
 from nota_jax.notation.engraving.pool import EngravePool
+from nota_jax.workers import of_builds
 
 # What an interruption costs at most; of many variants fewer tunes, for a chunk is held in memory.
 CHUNK_TUNES = 32
@@ -67,9 +64,7 @@ def build(
     where nothing could be drawn.
     """
     out, settings = Path(out).resolve(), settings or Settings()
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
-    if workers < 1:
-        raise UserError(f"workers is {workers}: at least 1 is needed")
+    n_workers = of_builds(workers)
     passed_over = list[corpora.PassedOver]()
     tunes = sorted(
         corpora.read(corpus_names, limit, passed_over),
@@ -94,7 +89,7 @@ def build(
         melodies, homes, split = _homes(corpus_names, tunes, settings)
         counted = _Counted(settings, homes, melodies)
         mine = range(len(chunks)) if shard is None else shard.chunks(len(chunks))
-        _draw_missing(folder, {index: chunks[index] for index in mine}, counted, workers)
+        _draw_missing(folder, {index: chunks[index] for index in mine}, counted, n_workers)
         passed = {each.file: each.reason for each in passed_over}
         if shard is not None:
             return shards.done(folder, split, passed)
@@ -255,9 +250,7 @@ def _assemble(
     if not n_bytes:
         raise UserError(_nothing_drawn(tally))
     report = reports.report(tally, arguments, tools, n_bytes, split, passed)
-    write_atomic(dataset / staging.REPORT, json.dumps(report, indent=1, ensure_ascii=False))
-    write_atomic(dataset / "build_report.md", reports.markdown(report))
-    write_atomic(dataset / "contact_sheet.png", contact_sheet(dataset))
+    staging.describe(dataset, report, reports.markdown(report))
     return report
 
 

@@ -9,16 +9,14 @@ without twins stays where it was, and a tune that is added moves others seldom.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from typing import NamedTuple
 
 from tqdm import tqdm
 
+from nota_jax import workers
 from nota_jax.data.build import corpora
 from nota_jax.notation import abc
 from nota_jax.notation.theory.melody import hash_of
@@ -30,7 +28,7 @@ SPLITS_BY = ("clusters", "hash")
 VALIDATION_SHARE, TEST_SHARE = 0.05, 0.05
 HELD_OUT = ("validation", "test")
 MOST_ALONE = 500  # tunes that one process reads before others would have begun
-MOST_PROCESSES, CHUNK = 8, 50
+CHUNK = 50
 TEST_DRAWINGS = 2  # of a test tune: in the usual fonts, and in those held out
 
 # Of every melody that has twins: those, and how alike they are.
@@ -79,15 +77,13 @@ class Identity(NamedTuple):
 def identified(texts: Sequence[tuple[str, str, int]]) -> Iterator[Identity | None]:
     """Of each tune, given as ABC with its file and line; None of what cannot be read or is silent.
 
-    Many are shared among processes, which are started afresh: a copy of one that holds a device
-    would hold it too.
+    Many are shared among processes.
     """
     said = partial(tqdm, total=len(texts), desc="look for twins", unit="tune", leave=False)
     if len(texts) <= MOST_ALONE:
         yield from said(map(_identity, texts))
         return
-    workers = min(os.cpu_count() or 1, MOST_PROCESSES)
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with workers.fresh() as pool:
         yield from said(pool.map(_identity, texts, chunksize=CHUNK))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from nota_jax import jsontext
 from nota_jax.data.build import found_in
+from nota_jax.data.build.contact_sheet import contact_sheet
 from nota_jax.data.build.report import Tally
 from nota_jax.data.store import writer
 from nota_jax.data.store.layout import SPLITS, shard_path
@@ -173,6 +174,13 @@ def _there(path: Path) -> Chunk:
     chunk = read_chunk(path)
     assert chunk is not None, "it was written a moment ago"
     return chunk
+
+
+def describe(dataset: Path, report: Mapping, markdown: str) -> None:
+    """Writes beside the shards what a build says of them, and a picture of some pages."""
+    write_atomic(dataset / REPORT, json.dumps(report, indent=1, ensure_ascii=False))
+    write_atomic(dataset / "build_report.md", markdown)
+    write_atomic(dataset / "contact_sheet.png", contact_sheet(dataset))
 
 
 def publish(work: Path, out: Path) -> None:

@@ -50,10 +50,7 @@ def batches(
     if balance:
         streams = _balanced(plan, classes, rows_per_batch, seed, balance)
     else:
-        streams = [
-            grain.MapDataset.source(numbers)
-            for numbers in _buckets(plan, classes, [], 1)
-        ]  # fmt: skip
+        streams = list(map(grain.MapDataset.source, _buckets(plan, classes, [], 1)))
     parts, steps = [], Counter[int]()
     for members, stream in zip(classes, streams, strict=True):
         if len(stream) >= rows_per_batch:

@@ -15,7 +15,6 @@ from nota_jax.evaluation.display.charts import Dot
 from nota_jax.evaluation.display.diff import visible
 from nota_jax.evaluation.display.pictures import MEASURES, Picture
 from nota_jax.evaluation.extraction import SIX
-from nota_jax.evaluation.failures import CONFUSED, OUTCOMES
 from nota_jax.evaluation.groups import of_page
 
 MOST_POINTS = 600  # of a chart with a point for every page
@@ -217,23 +216,14 @@ def _line(name: str, words: str, f: Mapping[str, Any]) -> Line:
 
 
 def groups(summary: Mapping[str, Any]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """(dimension, what its columns are, lines): a line for each group."""
-    columns = [(name, words) for name, words in names.HEADLINES if name in summary["figures"]]
-    for dimension, found in summary["groups"].items():
-        lines = []
-        for group, part in found.items():
-            cells = [report.cell(name, part["figures"].get(name)) for name, _ in columns]
-            lines.append([visible(group.strip()), str(part["counts"]["pages"]), *cells])
-        yield dimension, ["", "tunes", *(words for _, words in columns)], lines
+    """As `report.by_group`, fit to be shown."""
+    for dimension, head, rows in report.by_group(summary):
+        yield dimension, head, [list(map(visible, row)) for row in rows]
 
 
 def confusion(figures: Mapping[str, Any]) -> list[tuple[str, int, list[tuple[str, float]]]]:
-    """(asked for, answers, [(shown, share) of each of `failures.OUTCOMES`])."""
-    lines = []
-    for field in CONFUSED:
-        names_of = [f"confusion.{field}.{outcome}" for outcome in OUTCOMES]
-        if all(name in figures for name in names_of):
-            cells = [figures[name] for name in names_of]
-            shares = [(names.shown("", f["value"]), f["value"]) for f in cells]
-            lines.append((field, cells[0]["count"], shares))
-    return lines
+    """(asked for, answers, [(shown, share) of each of `names.OUTCOMES`])."""
+    return [
+        (field, count, [(names.shown("", share), share) for share in shares])
+        for field, count, shares in report.confused(figures)
+    ]

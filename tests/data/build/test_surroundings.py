@@ -16,16 +16,8 @@ from nota_jax.notation import abc
 from nota_jax.notation.engraving import boxes
 from nota_jax.notation.engraving.layout import Picture, Style, engrave_each
 from tests.data.build.test_build import tune_text
+from tests.notation.engraving.test_looks import TEXT as SHORT
 
-SHORT = """X:1
-T:Byrne's Hornpipe
-C:R. Lindqvist
-M:6/8
-L:1/8
-Q:3/8=60
-K:Eb
-B|E2G (B2G)|^F=Be _d2z|[EGB]3-[EGB]2B|1 e/d/c/B/ A2G:|2 (3EFG E2z|]
-"""
 UNTITLED = "X:2\nM:4/4\nL:1/8\nK:D\n" + "|".join(["DEFG ABcd", "d4 A,4"] * 4) + "|]\n"
 FULL = "X:3\nT:Full\nM:2/4\nL:1/16\nK:G\n" + "|".join(["GABcdefg", "gfedcBAG"] * 13) + "|]\n"
 STYLES = {

@@ -12,8 +12,7 @@ from nota_jax.notation.engraving.fonts import LOOK_TEXT_FONTS, MUSIC_FONTS, TEST
 from nota_jax.notation.engraving.layout import Style, engrave
 from nota_jax.notation.engraving.looks import look_of
 
-TUNE = abc.parse(
-    """X:1
+TEXT = """X:1
 T:Byrne's Hornpipe
 C:R. Lindqvist
 M:6/8
@@ -22,7 +21,7 @@ Q:3/8=60
 K:Eb
 B|E2G (B2G)|^F=Be _d2z|[EGB]3-[EGB]2B|1 e/d/c/B/ A2G:|2 (3EFG E2z|]
 """
-)
+TUNE = abc.parse(TEXT)
 
 
 def grey(png: bytes) -> np.ndarray:

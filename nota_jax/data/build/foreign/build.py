@@ -13,7 +13,6 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,6 @@ from typing import Any
 from tqdm import tqdm
 
 from nota_jax.data.build import staging
-from nota_jax.data.build.contact_sheet import contact_sheet
 from nota_jax.data.build.foreign import index as indices
 from nota_jax.data.build.foreign import pictures, summary
 from nota_jax.data.build.foreign.index import Asked
@@ -36,7 +34,7 @@ from nota_jax.data.build.report import Tally
 from nota_jax.data.records import TASKS, Page
 from nota_jax.data.store import layout
 from nota_jax.errors import UserError
-from nota_jax.files import write_atomic
+from nota_jax.workers import of_builds
 
 CHUNK_PICTURES = 64
 BAD_RECORDS = "bad_records.jsonl"
@@ -72,9 +70,7 @@ def build(
       UserError: as `dataset.build`, and where too many records are bad.
     """
     out, options = Path(out).resolve(), options or Options()
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
-    if workers < 1:
-        raise UserError(f"workers is {workers}: at least 1 is needed")
+    n_workers = of_builds(workers)
     if not 0 <= options.max_bad <= 100:
         raise UserError(f"max_bad is {options.max_bad}: 0 to 100 per cent are possible")
     arguments = _arguments(sources, options)
@@ -86,11 +82,11 @@ def build(
         if not path.is_file():
             indices.read_all(path, sources, options.together, options.repeated_ids)
         with closing(indices.opened(path)) as index:
-            indices.look_at_pictures(index, partial(pictures.look, images), workers)
+            indices.look_at_pictures(index, partial(pictures.look, images), n_workers)
             indices.choose_parts(index)
             enough = partial(_require_few_bad, index, work, options.max_bad)
             enough()
-            chunks = _fill_chunks(index, work, images, workers, enough)
+            chunks = _fill_chunks(index, work, images, n_workers, enough)
             report = _assemble(index, chunks, work / "dataset", arguments)
         staging.publish(work, out)
     return report
@@ -121,7 +117,9 @@ def _require_few_bad(index: sqlite3.Connection, work: Path, most: float) -> None
     total, bad = indices.counts(index)
     if bad * 100 <= most * total:
         return
-    first = "; ".join(f"{place}: {reason}" for place, reason in islice(_bad(index), 3))
+    first = "; ".join(
+        f"{place}: {reason}" for place, reason in islice(indices.bad_records(index), 3)
+    )
     path = work / BAD_RECORDS
     _write_bad(index, path)
     raise UserError(
@@ -131,12 +129,9 @@ def _require_few_bad(index: sqlite3.Connection, work: Path, most: float) -> None
     )
 
 
-_bad = indices.bad_records
-
-
 def _write_bad(index: sqlite3.Connection, path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for place, reason in _bad(index):
+        for place, reason in indices.bad_records(index):
             line = {"place": place, "reason": reason}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
@@ -205,8 +200,6 @@ def _assemble(
     if not n_bytes:
         raise UserError("no record is left, so there is no dataset to write")
     report = summary.report(index, tally, arguments, _tools(), n_bytes)
-    write_atomic(dataset / staging.REPORT, json.dumps(report, indent=1, ensure_ascii=False))
-    write_atomic(dataset / "build_report.md", summary.markdown(report))
+    staging.describe(dataset, report, summary.markdown(report))
     _write_bad(index, dataset / BAD_RECORDS)
-    write_atomic(dataset / "contact_sheet.png", contact_sheet(dataset))
     return report
