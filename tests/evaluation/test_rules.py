@@ -145,8 +145,10 @@ def test_the_length_of_a_tuplets_last_note_is_scaled_too():
     assert int(at.filled[0, 0]) == 5 * TICKS and int(at.left[0, 0]) == 0
 
 
-def test_a_tuplet_is_filled_before_its_bar_ends():
+@pytest.mark.parametrize("ending", ["|", "\n"])
+def test_a_tuplet_is_filled_before_its_bar_or_its_line_ends(ending):
     tok = TOKENIZERS["shipped"]()
     rules = abc_rules(tok, len(tok))
-    (bar,) = tok("|", add_special_tokens=False)["input_ids"]
-    assert after(tok, rules, "X:1\nM:6/8\nL:1/8\nK:G\n(3AB")[bar] == -np.inf
+    (end,) = tok(ending, add_special_tokens=False)["input_ids"][-1:]
+    assert after(tok, rules, "X:1\nM:6/8\nL:1/8\nK:G\n(3AB")[end] == -np.inf
+    assert after(tok, rules, "X:1\nM:6/8\nL:1/8\nK:G\n(3ABc")[end] > -np.inf

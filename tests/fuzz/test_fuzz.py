@@ -44,6 +44,9 @@ def test_what_was_found_once_stays_mended(path):
 # ---- the engine itself finds what there is
 
 
+_made: set[bytes] = set()
+
+
 def _bad(data: bytes) -> bool:
     if b"refuse" in data:
         raise UserError("a sentence")
@@ -53,6 +56,9 @@ def _bad(data: bytes) -> bool:
         begun = time.process_time()
         while time.process_time() < begun + 2:
             pass
+    if b"once" in data and data not in _made:
+        _made.add(data)
+        _bad(b"slow")
     if b"sleep" in data:
         time.sleep(1.5)
     if b"large" in data:
@@ -72,6 +78,7 @@ BAD = Target("bad", lambda rng: rng.choice((b"refuse", b"..bug..", b"fine")), _b
     [
         (b"fine", None),
         (b"refuse", None),
+        (b"once", None),  # what is made for it is there from then on
         (b"sleep", None),  # other work on the machine is no find
         (b"bug", "KeyError in target"),
         (b"slow", "TooSlow in target"),

@@ -74,7 +74,7 @@ def _changed() -> Steps:
     """Behind a change of key or meter."""
     yield " ", (("item",), NOTHING)
     yield "[", (("bracket", "event"), NOTHING)
-    yield "\n", (("parted",), NOTHING)
+    yield "\n", (("parted",), What(bar=2))
     yield from _bar_rest()
 
 
@@ -215,7 +215,7 @@ def _behind_event(is_note: bool, may_tie: bool) -> Steps:
     yield " ", (("item",), NOTHING)
     yield "|", (("bar line", "|"), What(bar=1))
     yield ":", (("bar line", ":"), What(bar=2))
-    yield "\n", (("parted",), NOTHING)
+    yield "\n", (("parted",), What(bar=2))
 
 
 def _bar_rest() -> Steps:
@@ -258,26 +258,29 @@ def _bracket(place: str) -> Steps:
     yield from _chord(0, "")
     if place == "event":
         yield "|", (("bar line", "[|"), What(bar=2))
-        yield from _parting()
+        # An ending that begins inside the bar: what it parts may be short on both sides.
+        yield from _ending_begins(What(bar=2))
     if place == "start":
-        yield '"', (("quoted", ("ending", True)), NOTHING)
-        for digit in "123456789":
-            yield digit, (("ending", False), NOTHING)
+        yield from _ending_begins(NOTHING)
     if place in ("start", "item"):
         yield "M", (("exactly", ":", ("number", "[M", "")), NOTHING)
         yield "K", (("exactly", ":", ("key", changed_keys(), "]", ("changed",))), NOTHING)
 
 
 def _parted() -> Steps:
-    """A line's end inside a bar: an ending begins the next one."""
+    """A line's end inside a bar, which it ends as a bar line would: an ending begins the next."""
     yield "[", (("parting",), NOTHING)
 
 
 def _parting() -> Steps:
-    """An ending that begins inside the bar: what it parts may be short on both sides."""
-    yield '"', (("quoted", ("ending", True)), What(bar=2))
+    yield from _ending_begins(NOTHING)
+
+
+def _ending_begins(what: What) -> Steps:
+    """An ending's text or first digit."""
+    yield '"', (("quoted", ("ending", True)), what)
     for digit in "123456789":
-        yield digit, (("ending", False), What(bar=2))
+        yield digit, (("ending", False), what)
 
 
 def _chord(heads: int, written: str) -> Steps:
