@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from nota_jax import progress
 from nota_jax.data.feed import images
 from nota_jax.data.feed.evaluation import sampled
 from nota_jax.data.store.reader import PageReader
@@ -102,7 +101,7 @@ def predict(
 
 def _ask_all(settings: Settings, path: Path, known: dict[str, dict], batch: int, n: int) -> None:
     model = load(Path(settings.model), settings.dtype)
-    with path.open("a") as file, tqdm(total=n, unit="question", desc="ask") as bar:
+    with path.open("a") as file, progress.bar(total=n, unit="question", desc="ask") as bar:
         for rows in _batches(_asked(settings, known), batch):
             short = rows[0][0]["subtask"] in FIELDS
             limit = min(SHORT_ANSWER, settings.max_new_tokens) if short else settings.max_new_tokens

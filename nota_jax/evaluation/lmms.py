@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from nota_jax import progress
 from nota_jax.data.feed.evaluation import sampled
 from nota_jax.data.records import Page, with_ids
 from nota_jax.data.store.reader import split_infos
@@ -111,7 +110,7 @@ def export(settings: Settings, out: Path, say: Callable[[str], None] = print) ->
             kinds: dict[str, str] = {}
             chosen = sampled(settings.dataset, [split], settings.questions, settings.subtasks)
             with (half / f"{split}.jsonl").open("w", encoding="utf-8") as file:
-                for page in tqdm(chosen, desc=split, unit="page", leave=False):
+                for page in progress.bar(chosen, desc=split, unit="page", leave=False):
                     picture = f"pages/{split}/{picture_name(page.id)}.png"
                     if picture in pages:
                         raise UserError(f"two pages of {settings.dataset} would be {picture}")

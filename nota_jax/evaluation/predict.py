@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
+from nota_jax import progress
 from nota_jax.checkpoint import fingerprints
 from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.evaluation import EvalPage, eval_questions
@@ -107,7 +107,9 @@ def predict(
     per_batch = pages_at_once(settings, mesh)
     with path.open("a") if main else contextlib.nullcontext() as file:
         batches = in_batches(asked_pages(model, tokenizer, settings), per_batch)
-        bar = tqdm(unit="question", desc="evaluate", total=_total(settings), disable=not main)
+        bar = progress.bar(
+            unit="question", desc="evaluate", total=_total(settings), disable=not main
+        )
         results, start = [], time.monotonic()
         for pages in batches:
             records = kept.questions(pages)

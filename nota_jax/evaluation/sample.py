@@ -16,9 +16,9 @@ from typing import Any
 
 from jax.sharding import Mesh
 from rapidfuzz.distance import Levenshtein
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
+from nota_jax import progress
 from nota_jax.checkpoint.scores import Ask, Score
 from nota_jax.data.feed.evaluation import EvalPage
 from nota_jax.data.records import Turn, with_ids
@@ -74,7 +74,7 @@ def asking(
         params = {name: part for name, part in params.items() if name != AIDS}  # none answers
         found: list[tuple[str, bool]] = []
         main = processes.is_main()
-        with tqdm(
+        with progress.bar(
             total=len(turns), unit="question", desc="validate", leave=False, disable=not main
         ) as bar:
             for batch in predict.in_batches(shown, rows):

@@ -18,8 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
+from nota_jax import progress
 from nota_jax.data.feed import images
 from nota_jax.environment import quiet
 from nota_jax.errors import UserError, exit_status
@@ -79,7 +78,7 @@ def run(
     started = time.monotonic()
     asked = asking.load(checkpoint, views=views)
     readings = []
-    bar = tqdm(total=len(found), unit="page", desc="read", disable=len(found) == 1)
+    bar = progress.bar(total=len(found), unit="page", desc="read", disable=len(found) == 1)
     for name, (_, picture) in zip(names, found, strict=True):
         reading = reader.read(picture.image, asked, name=name, cut=cut)
         readings.append(reading)

@@ -21,9 +21,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from tqdm import tqdm
-
-from nota_jax import tables
+from nota_jax import progress, tables
 from nota_jax.data.build import corpora
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.errors import UserError, exit_status
@@ -150,7 +148,7 @@ def _judge_all(sources: Sequence[SourceTune], path: Path) -> dict[str, str]:
             row = json.loads(line)
             verdicts[row["id"]] = row["verdict"]
     with path.open("a", encoding="utf-8") as out:
-        for source in tqdm(sources, unit=" tunes", disable=None):
+        for source in progress.bar(sources, unit=" tunes"):
             if source.id in verdicts:
                 continue
             verdict, detail = judge(source)

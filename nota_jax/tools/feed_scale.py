@@ -22,9 +22,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
-from nota_jax import tables
+from nota_jax import progress, tables
 from nota_jax.data.feed.pipeline import Pipeline, PipelineConfig
 from nota_jax.data.feed.tokenizer import load_tokenizer, train_bpe
 from nota_jax.data.records import Page, Turn
@@ -68,7 +67,7 @@ def make(out: Path, records: int) -> None:
 
 
 def _records(task: str, n_pages: int) -> Iterator[bytes]:
-    pages = tqdm(_pages(task, n_pages), total=n_pages, desc=task, unit="page", delay=2)
+    pages = progress.bar(_pages(task, n_pages), total=n_pages, desc=task, unit="page", delay=2)
     return map(layout.encode, pages)
 
 

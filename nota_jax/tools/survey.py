@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 
 from tqdm import tqdm
 
-from nota_jax import tables
+from nota_jax import progress, tables
 from nota_jax.data.build import corpora
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.errors import exit_status
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sources = list(corpora.read(options.corpora or None, passed_over=passed_over))
     for each in passed_over:
         print(f"{each.file}: {each.reason}")
-    counts = survey(tqdm(sources, unit=" tunes", disable=None), problems=options.problems)
+    counts = survey(progress.bar(sources, unit=" tunes"), problems=options.problems)
     counts["all"] = sum(counts.values(), Counter())
     rows = [[name, *(f"{count[c]:,}" for c in COLUMNS)] for name, count in counts.items()]
     print(tables.text(("", *COLUMNS), rows))

@@ -118,7 +118,7 @@ def _build(given: argparse.Namespace) -> None:
     report = _tunes(given) if of_tunes else _records(given)
     if "shard" in report:
         took = f"({time.monotonic() - start:.0f} s)"
-        print("{shard}: {chunks} chunks are drawn".format(**report), took)
+        print(f"{report['shard']}: chunks drawn: {report['chunks']}", took)
         return
     said = f"{sum(report['pages'].values())} pages in {len(report['pages'])} splits"
     print(

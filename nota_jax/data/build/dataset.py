@@ -16,9 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 import nota_jax
+from nota_jax import progress
 from nota_jax.data.build import corpora, shards, splits, staging
 from nota_jax.data.build import report as reports
 from nota_jax.data.build.corpora import SourceTune
@@ -186,7 +185,7 @@ def _draw_missing(
     drawer = Drawer(counted.settings, counted.homes)
     n_pages, start = 0, time.monotonic()
     with (
-        tqdm(total=n_tunes, initial=n_tunes - n_missing, desc="build", unit="tune") as bar,
+        progress.bar(total=n_tunes, initial=n_tunes - n_missing, desc="build", unit="tune") as bar,
         EngravePool(workers, work=drawer) as pool,
     ):
         results = pool.map(

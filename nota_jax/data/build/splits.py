@@ -14,9 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from tqdm import tqdm
-
-from nota_jax import workers
+from nota_jax import progress, workers
 from nota_jax.data.build import corpora
 from nota_jax.notation import abc
 from nota_jax.notation.theory.melody import hash_of
@@ -79,7 +77,7 @@ def identified(texts: Sequence[tuple[str, str, int]]) -> Iterator[Identity | Non
 
     Many are shared among processes.
     """
-    said = partial(tqdm, total=len(texts), desc="look for twins", unit="tune", leave=False)
+    said = partial(progress.bar, total=len(texts), desc="look for twins", unit="tune", leave=False)
     if len(texts) <= MOST_ALONE:
         yield from said(map(_identity, texts))
         return

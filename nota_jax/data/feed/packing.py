@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
+from nota_jax import progress
 from nota_jax.data.feed import chat, mapped
 from nota_jax.data.feed.rows import RowPlan
 from nota_jax.data.records import Page
@@ -238,7 +238,7 @@ def _tokenised(
     """Pages, in their order, with their turns, and the number of the first of them; many at once,
     which is how tokenizers are fast.
     """
-    with tqdm(total=len(pages), desc="tokenising", unit="page", delay=2) as progress:
+    with progress.bar(total=len(pages), desc="tokenising", unit="page", delay=2) as said:
         for first in range(0, len(pages), _PAGES_AT_ONCE):
             here = [pages[i] for i in range(first, min(first + _PAGES_AT_ONCE, len(pages)))]
             asked = [turn for page in here for turn in page.turns]
@@ -258,7 +258,7 @@ def _tokenised(
                     for page in here
                 ],
             )  # fmt: skip
-            progress.update(len(here))
+            said.update(len(here))
 
 
 def _drawn(subtask: str, page: int, share: float) -> bool:

@@ -15,8 +15,8 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
-from tqdm import tqdm
 
+from nota_jax import progress
 from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import cut
 from nota_jax.evaluation import report
@@ -163,7 +163,7 @@ def _folder(
     """Files with every picture as the dataset has it; where each is, as a link from the report."""
     where = dict[str, str]()
     number, left = 0, len(there)
-    bar = tqdm(total=len(there), unit="page", desc="draw")
+    bar = progress.bar(total=len(there), unit="page", desc="draw")
     for part in _parts(there, PER_FILE):
         drawn = dict(pool.map(job for picture in part for job in to_draw(picture)))
         shared = _shared(drawn.values())

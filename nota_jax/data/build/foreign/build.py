@@ -22,8 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from nota_jax import progress
 from nota_jax.data.build import staging
 from nota_jax.data.build.foreign import index as indices
 from nota_jax.data.build.foreign import pictures, summary
@@ -146,7 +145,7 @@ def _fill_chunks(
     """Reads the pictures of the chunks that are not on disk yet; returns all chunks' paths."""
     n_chunks = indices.n_chunks(index, CHUNK_PICTURES)
     paths = [staging.chunk_path(work, number) for number in range(n_chunks)]
-    bar = tqdm(total=n_chunks * CHUNK_PICTURES, desc="build", unit="picture", mininterval=1)
+    bar = progress.bar(total=n_chunks * CHUNK_PICTURES, desc="build", unit="picture", mininterval=1)
     with bar, ThreadPoolExecutor(workers) as pool:
         for number, path in enumerate(paths):
             if staging.read_chunk(path) is None:

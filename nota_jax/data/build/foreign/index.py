@@ -23,8 +23,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
+from nota_jax import progress
 from nota_jax.data.build.foreign import records as reading
 from nota_jax.data.build.foreign import streams
 from nota_jax.data.build.foreign.records import Bad, Record
@@ -93,7 +92,7 @@ def read_all(path: Path, sources: Sequence[Source], together: str, repeated_ids:
         seq = 0
         unread: Counter[str] = Counter()
         for source in sources:
-            bar = tqdm(desc=f"read {source.path.name}", unit="record", mininterval=1)
+            bar = progress.bar(desc=f"read {source.path.name}", unit="record", mininterval=1)
             with bar:
                 for found in streams.records(source.path):
                     place = f"{source.path.name}, {found.place}"
@@ -208,7 +207,7 @@ def look_at_pictures(index: sqlite3.Connection, look: Callable[[str], bytes], wo
         except Bad as error:
             return b"", str(error)
 
-    bar = tqdm(total=total, desc="look at pictures", unit="picture", mininterval=1)
+    bar = progress.bar(total=total, desc="look at pictures", unit="picture", mininterval=1)
     with bar, ThreadPoolExecutor(workers) as pool:
         while rows := index.execute(
             "SELECT number, name FROM images WHERE problem IS NULL LIMIT ?", (_AT_ONCE,)
