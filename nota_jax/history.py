@@ -297,7 +297,7 @@ def of_tokenizer(tok: Any) -> str:
 
 
 def of_dataset(folder: str | Path, splits: Sequence[str]) -> str:
-    """A dataset's mark, of some of its splits: their sizes to the byte, and the tunes they show.
+    """A dataset's mark, of some of its splits on disk: their bytes, and the tunes they show.
 
     The same wherever it is copied to, and whatever other splits it gets.
     """

@@ -29,6 +29,7 @@ from nota_jax.checkpoint import steps
 from nota_jax.checkpoint.scores import exact, step_of
 from nota_jax.data.feed import pipeline, tokenizer
 from nota_jax.data.feed.chat import image_token_id
+from nota_jax.data.store.reader import splits_of
 from nota_jax.errors import UserError
 from nota_jax.evaluation import answers, kept, predict, report, sample, score, show
 from nota_jax.models.notagpt import NotaGPT, param_shapes
@@ -231,9 +232,11 @@ def train(run: Run, say: Say = print) -> loop.Outcome:
         say(layout(mesh))
     share, n_shares = row_share(mesh)
     d = config.data
+    there = splits_of(d.dir)
+    on_disk = {there[name].info.name for name in training_splits(config) if name in there}
     marks = {
         "tokenizer": history.of_tokenizer(run.tokenizer),
-        "dataset": history.of_dataset(d.dir, training_splits(config)),
+        "dataset": history.of_dataset(d.dir, sorted(on_disk)),
     }
     state = begun(config)
     changed = history.require_continuable(config.run_dir, state, config, marks) if state else {}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 TASKS = ("alignment", "extraction", "analysis")
+PLAIN = "plain"  # of pages on disk that extraction and analysis ask about, each stored once
 OTHER = "other"  # the subtask of a question whose kind nobody told: it trains, and has no score
 
 
@@ -28,6 +29,7 @@ class Turn:
 class Page:
     """One picture and everything asked about it: one example of the dataset on disk.
 
+    task: that of its turns; or `PLAIN`, whose pages are read as one page for each of their tasks.
     png: the encoded picture.  metadata: where the tune comes from and how it was drawn (region,
     corpus, split, fonts, staff spacing, transposition, credits …; see data/build).  symbols: what
     is drawn where, in the picture's pixels (`notation.engraving.boxes.unpack`); b"" if unknown.

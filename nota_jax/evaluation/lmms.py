@@ -18,7 +18,7 @@ from typing import Any
 from nota_jax import progress
 from nota_jax.data.feed.evaluation import sampled
 from nota_jax.data.records import Page, with_ids
-from nota_jax.data.store.reader import split_infos
+from nota_jax.data.store.reader import splits_of
 from nota_jax.errors import UserError
 from nota_jax.evaluation.answers import picture_name, tune_of
 from nota_jax.evaluation.metrics import FIELDS, TRANSCRIPTIONS
@@ -66,7 +66,7 @@ _README = """\
 task, the tag `{tag}` all of them:
 
     python -m lmms_eval --include_path THIS_FOLDER --tasks {tag} --log_samples --output_path OUT \\
-        --model llava_hf_chat --model_args pretrained=MODEL
+        --model llava_hf --model_args pretrained=MODEL
 
 lmms-eval's own figures are strict: an answer is right if it is the field, a transcription is
 compared letter by letter, an analysis word by word (ROUGE-1). Standard errors called `clustered`
@@ -74,7 +74,8 @@ count all questions about one tune as one witness. Fair matching, notes and bars
 intervals come from nota_jax, which reads lmms-eval's samples:
 
     python -m nota_jax.evaluation.score --predictions OUT/…_samples_{tag}_….jsonl \\
-        --dataset DATASET --map id=doc.id,prediction=filtered_resps.0 --out SCORES
+        --dataset DATASET --out SCORES \\
+        --map image=input_media.0,question=input,prediction=filtered_resps
 
 ## Licences of what is drawn, as far as they are stated
 
@@ -101,8 +102,8 @@ def export(settings: Settings, out: Path, say: Callable[[str], None] = print) ->
     Raises:
       UserError: no such dataset or split, no question in it, or there is something called `out`.
     """
-    infos = split_infos(settings.dataset)
-    size = sum(infos[split].num_bytes for split in settings.splits if split in infos)
+    there = splits_of(settings.dataset)
+    size = sum(there[split].info.num_bytes for split in settings.splits if split in there)
     pages, questions, licences = set[str](), 0, Counter[str]()
     with new_folder(out, size) as half:
         for split in settings.splits:
@@ -165,5 +166,5 @@ def _docs(page: Page, picture: str) -> list[dict[str, Any]]:
 
 
 def _readme(questions: int, pages: int, licences: Counter[str]) -> str:
-    lines = [f"- {n} pages of {name}" for name, n in sorted(licences.items())]
+    lines = [f"- {name}, {n} of the pages" for name, n in sorted(licences.items())]
     return _README.format(n=questions, pages=pages, tag=TAG, licences="\n".join(lines))

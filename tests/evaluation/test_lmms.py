@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -151,14 +152,19 @@ def test_it_needs_nothing_of_ours_and_says_nothing_of_where_it_was_made(moved, d
 
 
 def test_samples_of_lmms_eval_are_read(moved, data, tmp_path):
+    """A sample is as lmms-eval 0.7.3 writes it."""
     doc = documents(moved, "extraction_test")[1]
-    sample = {"doc": doc, "filtered_resps": ["key of 0"], "resps": [["key of 0"]]}
+    sample = {
+        "doc_id": 1, "target": doc["answer"], "resps": " key of 0", "filtered_resps": "key of 0",
+        "input_media": [doc["picture"]], "input": doc["question"],
+    }  # fmt: skip
     (tmp_path / "samples.jsonl").write_text(json.dumps(sample) + "\n")
-    names = score.mapping("id=doc.id,prediction=filtered_resps.0")
+    readme = (moved / "README.md").read_text()
+    names = score.mapping(re.search(r"--map (\S+)", readme)[1])
     (answer,) = collect(tmp_path / "samples.jsonl", data, names).answers
     assert answer.said == "key of 0" and answer.subtask == "key"
-    with pytest.raises(UserError, match="no 'filtered_resps.1': it has doc"):
-        collect(tmp_path / "samples.jsonl", data, names | {"prediction": "filtered_resps.1"})
+    with pytest.raises(UserError, match="no 'resps.1': it has doc_id"):
+        collect(tmp_path / "samples.jsonl", data, names | {"prediction": "resps.1"})
 
 
 def test_what_cannot_be_written_is_told_in_a_sentence(data, tmp_path, capsys):

@@ -86,11 +86,12 @@ class Drawer:
         tally.count("composer", drawing.composer_source)
         tally.count("staff_spacing", f"{int(plain.staff_spacing * 2) / 2}")
         for version, record in zip(versions, records, strict=True):
-            split = f"{version.task}_{version.metadata['split']}"
+            part = version.metadata["split"]
+            split = f"{version.task}_{part}"
             tally.count("page", split, source.region)
             tally.count("licence", f"{source.corpus}: {source.licence}")
             for turn in version.turns:
-                tally.count("question", split, turn.subtask, source.region)
+                tally.count("question", f"{turn.task}_{part}", turn.subtask, source.region)
             yield split, record
 
 
@@ -127,7 +128,7 @@ def _versions(drawing: Drawing, plain: Picture, tinted: Picture, settings: Setti
     versions = []
     for page in pages(drawing, plain, tinted, settings):
         versions.append(page)
-        if drawing.part == "test" and page.task != "analysis":
+        if drawing.part == "test":
             versions.append(scanned(page))
     return versions
 

@@ -24,7 +24,7 @@ from nota_jax.data.build import phrasings, questions
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.build.splits import SPLITS_BY, part_of
 from nota_jax.data.degrade import degrade
-from nota_jax.data.records import Page
+from nota_jax.data.records import PLAIN, Page
 from nota_jax.errors import UserError
 from nota_jax.notation import abc
 from nota_jax.notation.engraving import boxes
@@ -198,38 +198,43 @@ def _whole_bars(tune: Tune, first: int, last: int) -> tuple[int, int]:
 
 
 def pages(drawing: Drawing, plain: Picture, tinted: Picture, settings: Settings) -> Iterator[Page]:
-    """The pages of a drawing: alignment on the tinted picture, the other tasks on the plain one.
+    """The pages of a drawing: the tinted picture for alignment, the plain one for the other tasks.
 
     Answers come from the pictures' own tunes, whose line breaks are those that were drawn.
     """
     rng = _generator(settings.seed, drawing.source.id, drawing.variant, "questions")
     tune, dance = plain.tune, drawing.source.dance_type
     text = abc.write(tune)
-    for task, picture, turns in (
-        ("alignment", tinted, questions.alignment_turns(tinted.tune, drawing.highlight, rng)),
-        ("extraction", plain, questions.extraction_turns(tune, rng)),
-        ("analysis", plain, questions.analysis_turns(facts(tune), dance, rng)),
+    about_bars = questions.alignment_turns(tinted.tune, drawing.highlight, rng)
+    about_tune = questions.extraction_turns(tune, rng)
+    about_tune += questions.analysis_turns(facts(tune), dance, rng)
+    for name, task, picture, turns in (
+        (f"{drawing.id}/alignment", "alignment", tinted, about_bars),
+        (drawing.id, PLAIN, plain, about_tune),
     ):
-        if turns:
-            metadata = _metadata(drawing, picture, text)
-            name = f"{drawing.id}/{task}"
-            yield Page(name, task, picture.png, turns, metadata, picture.symbols)
+        metadata = _metadata(drawing, picture, text)
+        yield Page(name, task, picture.png, turns, metadata, picture.symbols)
 
 
 def scanned(page: Page) -> Page:
-    """A page as a scanner or camera gives it: the faults follow from its id alone."""
+    """A page as a scanner or camera gives it, which nobody is asked to analyse.
+
+    The faults follow from the id under which its first question is asked.
+    """
     with Image.open(io.BytesIO(page.png)) as image:
         pixels = np.asarray(image.convert("RGB"))
     symbols = boxes.unpack(page.symbols)
-    seed = zlib.crc32(page.id.encode())
+    task = page.turns[0].task
+    drawing = page.id.removesuffix(f"/{task}")
+    seed = zlib.crc32(f"{drawing}/{task}".encode())
     pixels, symbols["box"] = degrade(pixels, symbols["box"], seed)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
-    name, _, task = page.id.rpartition("/")
     return dataclasses.replace(
         page,
-        id=f"{name}-scan/{task}",
+        id=page.id.replace(drawing, f"{drawing}-scan", 1),
         png=out.getvalue(),
+        turns=tuple(turn for turn in page.turns if turn.task != "analysis"),
         metadata=page.metadata | {"split": "test_scan"},
         symbols=boxes.pack(symbols),
     )

@@ -3,9 +3,13 @@
 A dataset is a folder of ArrayRecord shards with the metadata of TensorFlow Datasets, so that
 
     builder = tfds.builder_from_directory(DIR)
-    page = builder.as_data_source("extraction_train")[0]
+    page = builder.as_data_source("plain_train")[0]
 
 reads it anywhere, without TensorFlow.  A record is one page, as a serialized tf.train.Example.
+
+A split of the store holds the pages of one task, or plain pages, which are two splits to whoever
+reads them (`views`): a picture that two tasks ask about is stored once.  Datasets before version
+1.2 have only splits of one task.
 """
 
 from __future__ import annotations
@@ -18,13 +22,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
-from nota_jax.data.records import TASKS, Page, Turn
+from nota_jax.data.records import PLAIN, TASKS, Page, Turn
 
 NAME = "nota"
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 INFO = "dataset_info.json"  # a folder with this file is a dataset
 PARTS = ("train", "validation", "test", "test_style", "test_scan")
-SPLITS = tuple(f"{task}_{part}" for task in TASKS for part in PARTS)
+SPLITS = tuple(f"{task}_{part}" for task in (*TASKS, PLAIN) for part in PARTS)
 
 TEXTS = (
     "region", "corpus", "split", "music_font", "text_font", "credits", "licence", "source_id",
@@ -95,6 +99,24 @@ def decode(record: bytes) -> Page:
             "transposition": feature["transposition"].int64_list.value[0],
         },
     )
+
+
+def views(split: str) -> dict[str, str]:
+    """The splits as which one on disk is read, each with its task.
+
+    A plain page's degraded copy is not asked to be analysed.
+    """
+    kind, _, part = split.partition("_")
+    tasks = [kind] if kind != PLAIN else TASKS[1:2] if part == "test_scan" else TASKS[1:]
+    return {f"{task}_{part}": task for task in tasks}
+
+
+def view(page: Page, task: str) -> Page:
+    """What one task asks about a plain page; a page of one task as it is."""
+    if page.task != PLAIN:
+        return page
+    turns = tuple(turn for turn in page.turns if turn.task == task)
+    return dataclasses.replace(page, id=f"{page.id}/{task}", task=task, turns=turns)
 
 
 def part_of_split(split: str) -> str:

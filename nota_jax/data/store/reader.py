@@ -12,6 +12,7 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
@@ -33,8 +34,24 @@ def holds_dataset(directory: str | Path) -> bool:
     return (Path(directory) / layout.INFO).is_file()
 
 
-def split_infos(directory: str | Path) -> dict[str, tfds.core.SplitInfo]:
-    """What TFDS knows of each split of a finished dataset.
+class Split(NamedTuple):
+    """Where a split lies: what TFDS knows of it or of the plain pages that it is one task of."""
+
+    info: tfds.core.SplitInfo
+    task: str
+
+
+def splits_of(directory: str | Path) -> dict[str, Split]:
+    """The splits of a finished dataset, by name; raises as `stored` does."""
+    return {
+        name: Split(info, task)
+        for split, info in stored(directory).items()
+        for name, task in layout.views(split).items()
+    }
+
+
+def stored(directory: str | Path) -> dict[str, tfds.core.SplitInfo]:
+    """What TFDS knows of each split of a finished dataset, as it lies on disk.
 
     Raises:
       UserError: no dataset is there, or its metadata cannot be read.
@@ -54,13 +71,13 @@ def split_infos(directory: str | Path) -> dict[str, tfds.core.SplitInfo]:
 
 
 def split_sizes(directory: str | Path) -> dict[str, int]:
-    """Pages per split of a finished dataset; raises as `split_infos` does."""
-    return {name: info.num_examples for name, info in split_infos(directory).items()}
+    """Pages per split of a finished dataset; raises as `stored` does."""
+    return {name: split.info.num_examples for name, split in splits_of(directory).items()}
 
 
 def missing_shards(directory: str | Path) -> list[Path]:
     """Shards that the metadata of a finished dataset names and that are not there."""
-    infos = split_infos(directory).values()
+    infos = stored(directory).values()
     return [path for info in infos for path in map(Path, info.filepaths) if not path.is_file()]
 
 
@@ -79,23 +96,23 @@ class PageReader:
             does not hold the number of records that dataset_info.json promises.
         """
         self.directory, self.splits = Path(directory), tuple(splits)
-        infos = split_infos(self.directory)
-        unknown = [split for split in self.splits if split not in infos]
+        known = splits_of(self.directory)
+        unknown = [split for split in self.splits if split not in known]
         if unknown or not self.splits:
-            there = ", ".join(f"{name} ({info.num_examples})" for name, info in infos.items())
+            there = ", ".join(f"{name} ({s.info.num_examples})" for name, s in known.items())
             raise UserError(
                 f"{directory} has no pages in split {', '.join(unknown) or '(none named)'}: "
                 f"it has {there or 'none at all'}"
             )
-        self._shards: list[Path] = []
+        self._shards: list[tuple[Path, str]] = []  # with the task that is read of it
         lengths: list[int] = []
-        for split in self.splits:
-            self._shards += [Path(path) for path in infos[split].filepaths]
-            lengths += infos[split].shard_lengths
+        for info, task in map(known.__getitem__, self.splits):
+            self._shards += [(Path(path), task) for path in info.filepaths]
+            lengths += info.shard_lengths
         self._ends = list(itertools.accumulate(lengths))
-        self._open: collections.OrderedDict[int, ArrayRecordReader] = collections.OrderedDict()
+        self._open: collections.OrderedDict[Path, ArrayRecordReader] = collections.OrderedDict()
         self._lock = threading.Lock()
-        for path, length in zip(self._shards, lengths, strict=True):
+        for (path, _), length in zip(self._shards, lengths, strict=True):
             _check_shard(path, length)
 
     def __len__(self) -> int:
@@ -109,30 +126,32 @@ class PageReader:
             raise IndexError(index)
         shard = bisect.bisect_right(self._ends, index)
         record = index - (self._ends[shard - 1] if shard else 0)
+        path, task = self._shards[shard]
         try:
-            return layout.decode(self._shard(shard).read([record])[0])
+            return layout.view(layout.decode(self._shard(path).read([record])[0]), task)
         except Exception as error:  # array_record, protobuf and the decoding each have their own
             raise UserError(
-                f"cannot read record {record} of {self._shards[shard]} ({_reason(error)}): "
-                f"{_REBUILD}"
+                f"cannot read record {record} of {path} ({_reason(error)}): {_REBUILD}"
             ) from None
 
-    def _shard(self, number: int) -> ArrayRecordReader:
+    def _shard(self, path: Path) -> ArrayRecordReader:
         """An open shard; what was not read for longest is closed for it."""
         with self._lock:
-            if number not in self._open:
-                self._open[number] = _reader(self._shards[number])
-            self._open.move_to_end(number)
+            if path not in self._open:
+                self._open[path] = _reader(path)
+            self._open.move_to_end(path)
             if len(self._open) > _MOST_OPEN:
                 self._open.popitem(last=False)  # whoever reads from it still has it
-            return self._open[number]
+            return self._open[path]
 
     def fingerprint(self) -> str:
         """Changes when a file does: names, sizes and times of the shards, and the metadata."""
         digest = hashlib.sha256((self.directory / layout.INFO).read_bytes())
-        for path in self._shards:
-            stat = path.stat()
-            digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        for path, task in self._shards:
+            stat, name = path.stat(), path.name
+            if f"-{task}_" not in name:  # one task of plain pages
+                name += f" {task}"
+            digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
         return digest.hexdigest()
 
 

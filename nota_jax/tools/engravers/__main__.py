@@ -28,7 +28,7 @@ from PIL import Image
 
 from nota_jax.data.records import Page
 from nota_jax.data.store import layout, writer
-from nota_jax.data.store.reader import PageReader, split_infos
+from nota_jax.data.store.reader import PageReader, splits_of
 from nota_jax.environment import quiet
 from nota_jax.errors import exit_status
 from nota_jax.files import new_folder
@@ -112,13 +112,14 @@ def write(folder: Path, data: Path, redrawn: Sequence[Page], description: str) -
     an evaluation compares with the majority of their answers."""
     records = list(map(layout.encode, redrawn))
     path = layout.shard_path(folder, SPLIT, 0, 1)
-    splits = {SPLIT: ([len(records)], writer.write_shard(path, records))} if records else {}
-    if training := split_infos(data).get(TRAINING):
+    written = {SPLIT: ([len(records)], writer.write_shard(path, records))} if records else {}
+    if found := splits_of(data).get(TRAINING):
+        training = found.info
         for source in map(Path, training.filepaths):
             with contextlib.suppress(FileExistsError):
                 _link(source, folder / source.name)
-        splits[TRAINING] = list(training.shard_lengths), training.num_bytes
-    writer.write_metadata(folder, splits, description)
+        written[training.name] = list(training.shard_lengths), training.num_bytes
+    writer.write_metadata(folder, written, description)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -188,6 +188,16 @@ def test_held_out_fonts_are_drawn_for_test_style_alone(dataset):
     assert there["test_scan"] == 3 * 2  # nothing is analysed there
 
 
+def test_extraction_and_analysis_ask_about_one_picture_that_is_stored_once(dataset):
+    assert not {"extraction_train", "analysis_train"} & set(reader.stored(dataset))
+    asked = [PageReader(dataset, [f"{task}_train"]) for task in ("extraction", "analysis")]
+    for extraction, analysis in zip(*asked, strict=True):
+        assert extraction.png == analysis.png and extraction.symbols == analysis.symbols
+        assert extraction.id.removesuffix("extraction") == analysis.id.removesuffix("analysis")
+        assert len(extraction.turns) == 6 and analysis.turns
+    assert asked[0].fingerprint() != asked[1].fingerprint()
+
+
 def test_a_style_page_differs_from_its_test_page_in_the_picture_alone(dataset):
     tests = PageReader(dataset, ["extraction_test"])
     styles = PageReader(dataset, ["extraction_test_style"])
@@ -267,7 +277,8 @@ def test_the_report_accounts_for_every_tune(dataset):
     assert report["tunes"]["in"] == len(NUMBERS) + 3
     assert report["tunes"]["parsed"] == len(NUMBERS) + 2
     assert report["tunes"]["drawn"] == len(NUMBERS) + 1
-    assert report["pages"] == reader.split_sizes(dataset)
+    on_disk = {split: info.num_examples for split, info in reader.stored(dataset).items()}
+    assert report["pages"] == on_disk
     reasons = {drop["reason"]: drop for drop in report["drops"]}
     (voices,) = [drop for reason, drop in reasons.items() if reason.startswith("parse")]
     assert voices["count"] == 1 and "voices.abc: tune 91, line " in voices["examples"][0]

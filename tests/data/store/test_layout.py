@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tensorflow_datasets.proto import tf_example_pb2
 
+from nota_jax.data.records import PLAIN
 from nota_jax.data.store import layout
 from tests.data.make_dataset import make_page
 
@@ -70,5 +71,26 @@ def test_the_same_page_gives_the_same_bytes_in_another_process():
 
 
 def test_every_part_has_a_split_in_every_task():
-    assert len(layout.SPLITS) == 15
+    assert len(layout.SPLITS) == 20  # plain pages too
     assert {layout.part_of_split(split) for split in layout.SPLITS} == set(layout.PARTS)
+
+
+def test_a_plain_page_is_read_as_one_page_for_each_task():
+    extraction, analysis = make_page("extraction", 3), make_page("analysis", 3)
+    turns = extraction.turns + analysis.turns
+    plain = dataclasses.replace(extraction, id="tune/0", task=PLAIN, turns=turns)
+    found = layout.decode(layout.encode(plain))
+    for page in (extraction, analysis):
+        seen = layout.view(found, page.task)
+        assert seen == dataclasses.replace(extraction, id=f"tune/0/{page.task}", task=page.task,
+                                           turns=page.turns)  # fmt: skip
+    assert layout.view(extraction, "extraction") == extraction
+
+
+def test_a_split_on_disk_is_read_as_the_splits_of_its_tasks():
+    assert layout.views("alignment_test") == {"alignment_test": "alignment"}
+    assert layout.views("analysis_train") == {"analysis_train": "analysis"}
+    assert layout.views("plain_test_style") == {
+        "extraction_test_style": "extraction", "analysis_test_style": "analysis",
+    }  # fmt: skip
+    assert layout.views("plain_test_scan") == {"extraction_test_scan": "extraction"}
