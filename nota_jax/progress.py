@@ -17,7 +17,7 @@ def bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm:
     Work that ends before the first line is due says nothing of itself in a file.
     """
     if not sys.stderr.isatty():
-        options |= dict.fromkeys(("mininterval", "maxinterval", "delay"), LINE_SECONDS)
+        options |= {"mininterval": LINE_SECONDS, "delay": LINE_SECONDS, "miniters": 1}
         options |= {"file": _Lines(sys.stderr), "ncols": 0}
     return tqdm(iterable, **options)
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nota_jax
 from nota_jax import progress
@@ -26,6 +27,7 @@ from nota_jax.data.build.pages import Settings
 from nota_jax.data.build.report import Tally
 from nota_jax.data.build.shards import Shard
 from nota_jax.errors import UserError
+from nota_jax.files import write_json
 from nota_jax.notation.engraving.pool import EngravePool
 from nota_jax.workers import of_builds
 
@@ -38,6 +40,9 @@ _PAGE_CODE = (
     "notation/**/*.py", "data/records.py", "data/degrade.py", "data/store/layout.py",
     "data/build/*.py",
 )  # fmt: skip
+
+# In an unfinished build: what `_parts` found, for it takes a minute.
+_PARTS = "parts.json"
 
 _DESCRIPTION = (
     "Folk tunes engraved as square pages, with the questions of the NOTA dataset's three tasks "
@@ -85,15 +90,18 @@ def build(
     else:
         work = staging.opened(out, arguments | _tools())
     with work as folder:
-        melodies, homes, split = _homes(corpus_names, tunes, settings)
-        counted = _Counted(settings, homes, melodies)
+        found = staging.read_json(folder / _PARTS)
+        if found is None:
+            found = _parts(corpus_names, tunes, settings)
+            write_json(folder / _PARTS, found)
+        counted = _Counted(settings, found["homes"], found["melodies"])
         mine = range(len(chunks)) if shard is None else shard.chunks(len(chunks))
         _draw_missing(folder, {index: chunks[index] for index in mine}, counted, n_workers)
         passed = {each.file: each.reason for each in passed_over}
         if shard is not None:
-            return shards.done(folder, split, passed)
+            return shards.done(folder, found["split"], passed)
         paths = [staging.chunk_path(folder, index) for index in mine]
-        report = _assemble(folder, paths, arguments, _tools(), split, passed)
+        report = _assemble(folder, paths, arguments, _tools(), found["split"], passed)
         staging.publish(folder, out)
     return report
 
@@ -135,20 +143,17 @@ def _tools() -> dict[str, str]:
     }
 
 
-def _homes(
+def _parts(
     corpus_names: Sequence[str] | None, tunes: Sequence[SourceTune], settings: Settings
-) -> tuple[dict[str, str] | None, dict[str, str], dict]:
+) -> dict[str, Any]:
     """Each tune's melody (None: not looked for), whose part each melody with twins takes, and what
-    the report says of it.
-
-    Found anew where a build goes on: the same tunes give the same clusters.
-    """
+    the report says of it."""
     if settings.split_by == "hash":
-        return None, {}, {"by": "hash"}
+        return {"melodies": None, "homes": {}, "split": {"by": "hash"}}
     of_tune, found = splits.melodies(splits.compared_with(corpus_names))
     homes = splits.representatives(found)
     built = [of_tune[tune.id] for tune in tunes if tune.id in of_tune]
-    return of_tune, homes, splits.summary(built, found, homes)
+    return {"melodies": of_tune, "homes": homes, "split": splits.summary(built, found, homes)}
 
 
 @dataclass(frozen=True)
