@@ -70,10 +70,11 @@ def _inner(code: str) -> Iterator[Token]:
 
 def moved(pitches: Sequence[Pitch], octaves: int) -> list[Pitch]:
     """Pitches as `K:… octave=` means them."""
-    high = [read._replace(octave=read.octave + octaves) for read in pitches]
-    if any(not 0 <= read.octave <= 9 for read in high):
+    if octaves:
+        pitches = [read._replace(octave=read.octave + octaves) for read in pitches]
+    if any(not 0 <= read.octave <= 9 for read in pitches):
         raise FieldError("with octave= a note lies outside any instrument's range")
-    return high
+    return list(pitches)
 
 
 def put_on(draft: Draft, read: Heads, accidentals: Accidentals, before: Draft | None) -> None:
@@ -90,7 +91,7 @@ def put_on(draft: Draft, read: Heads, accidentals: Accidentals, before: Draft | 
             note = Note(step, octave, places[step, octave])
         else:
             note = accidentals.meant(mark, step, octave)
-        meant.append(dataclasses.replace(note, tie=tie))
+        meant.append(dataclasses.replace(note, tie=True) if tie else note)
     meant.sort(key=lambda note: (note.diatonic, note.alter))
     # Which signs the page needs follows from the order in which it shows the heads.
     for note in meant:
