@@ -30,7 +30,7 @@ from transformers import PreTrainedTokenizerFast
 from nota_jax import progress
 from nota_jax.checkpoint import fingerprints
 from nota_jax.data.feed import chat, images
-from nota_jax.data.feed.evaluation import EvalPage, eval_questions
+from nota_jax.data.feed.evaluation import EvalPage, eval_questions, sampled
 from nota_jax.data.records import question_ids
 from nota_jax.data.store.reader import PageReader
 from nota_jax.evaluation import kept
@@ -108,7 +108,10 @@ def predict(
     with path.open("a") if main else contextlib.nullcontext() as file:
         batches = in_batches(asked_pages(model, tokenizer, settings), per_batch)
         bar = progress.bar(
-            unit="question", desc="evaluate", total=_total(settings), disable=not main
+            unit="question",
+            desc="evaluate",
+            total=_total(settings) if main else None,
+            disable=not main,
         )
         results, start = [], time.monotonic()
         for pages in batches:
@@ -165,8 +168,10 @@ def pages_at_once(settings: Settings, mesh: Mesh | None) -> int:
     return -(-settings.pages_per_batch // ways) * ways
 
 
-def _total(settings: Settings) -> int | None:
-    return settings.questions * len(settings.splits) or None
+def _total(settings: Settings) -> int:
+    """Questions, counted without a look at the pictures."""
+    pages = sampled(settings.dataset, settings.splits, settings.questions, settings.subtasks)
+    return sum(len(page.turns) for page in pages)
 
 
 def in_batches(pages: Iterable[EvalPage], size: int) -> Iterator[list[EvalPage]]:
