@@ -8,7 +8,7 @@ answers could be compared at all.  Half a second a page, a minute at most: `scor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import import_module, metadata
@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
+from nota_jax import progress
 from nota_jax.errors import UserError
 from nota_jax.evaluation.answers import Answer
 from nota_jax.evaluation.bootstrap import Marks
@@ -57,14 +58,17 @@ def marks(answers: Sequence[Answer], seconds: float = SECONDS) -> list[Marks]:
     workers = min(usual(), max(len(asked), 1))
     found: list[Marks] = [{} for _ in answers]
     shares = [[(i, answers[i]) for i in asked[n::workers]] for n in range(workers)]
-    with ThreadPoolExecutor(workers) as pool:
-        for share in pool.map(partial(_guarded, seconds=seconds), shares):
+    said = progress.bar(total=len(asked), desc="OMR-NED", unit="page", leave=False)
+    with said as bar, ThreadPoolExecutor(workers) as pool:
+        for share in pool.map(partial(_guarded, seconds=seconds, done=bar.update), shares):
             for i, of_page in share:
                 found[i] = of_page
     return found
 
 
-def _guarded(share: Sequence[tuple[int, Answer]], seconds: float) -> list[tuple[int, Marks]]:
+def _guarded(
+    share: Sequence[tuple[int, Answer]], seconds: float, done: Callable[[], object]
+) -> list[tuple[int, Marks]]:
     """Compares in a process that may be ended: of some bars musicdiff tries every pairing, for
     hours, and takes all the memory there is."""
     found: list[tuple[int, Marks]] = []
@@ -83,6 +87,7 @@ def _guarded(share: Sequence[tuple[int, Answer]], seconds: float) -> list[tuple[
         except (EOFError, OSError):  # it died
             found.append((i, _NOT_COMPARED))
             over = True
+        done()
         if over:
             process.kill()
             process = pipe = None
