@@ -208,7 +208,8 @@ def _draw_missing(
                 bar.update()
             staging.write_chunk(paths[index], records, tally.to_json())
             n_pages += len(records)
-            bar.set_postfix_str(f"{n_pages / (time.monotonic() - start):.1f} pages/s")
+            rate = n_pages / (time.monotonic() - start)
+            bar.set_postfix_str(f"{rate:.1f} pages/s", refresh=False)
         if pool.deaths:
             how = ", ".join(f"{reason}: {n}" for reason, n in sorted(pool.deaths.items()))
             bar.write(
