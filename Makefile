@@ -43,7 +43,7 @@ $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 quickstart: $(VENV)/.core
 	@GLIBC_TUNABLES=glibc.malloc.hugetlb=1 $(PY) -m nota_jax.quickstart
 
-# A file's tests stay in one process, which makes its fixtures once; each process takes up to 2 GiB.
+# A file's tests stay in one process, which makes its fixtures once; each process takes up to 4 GiB.
 test: lint
 	@$(PY) -m pytest -n logical --maxprocesses 4 --dist loadfile
 
