@@ -169,7 +169,9 @@ def pages_at_once(settings: Settings, mesh: Mesh | None) -> int:
 
 
 def _total(settings: Settings) -> int:
-    """Questions, counted without a look at the pictures."""
+    """Questions: at most so many where their number is limited, else counted."""
+    if settings.questions:
+        return settings.questions * len(settings.splits)
     pages = sampled(settings.dataset, settings.splits, settings.questions, settings.subtasks)
     return sum(len(page.turns) for page in pages)
 

@@ -25,6 +25,7 @@ from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.build.splits import SPLITS_BY, part_of
 from nota_jax.data.degrade import degrade
 from nota_jax.data.records import PLAIN, Page
+from nota_jax.data.store import layout
 from nota_jax.errors import UserError
 from nota_jax.notation import abc
 from nota_jax.notation.engraving import boxes
@@ -217,7 +218,7 @@ def pages(drawing: Drawing, plain: Picture, tinted: Picture, settings: Settings)
 
 
 def scanned(page: Page) -> Page:
-    """A page as a scanner or camera gives it, which nobody is asked to analyse.
+    """A page as a scanner or camera gives it, with what is asked of such pages.
 
     The faults follow from the id under which its first question is asked.
     """
@@ -227,6 +228,7 @@ def scanned(page: Page) -> Page:
     task = page.turns[0].task
     drawing = page.id.removesuffix(f"/{task}")
     seed = zlib.crc32(f"{drawing}/{task}".encode())
+    asked = set(layout.views(f"{page.task}_test_scan").values())
     pixels, symbols["box"] = degrade(pixels, symbols["box"], seed)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
@@ -234,7 +236,7 @@ def scanned(page: Page) -> Page:
         page,
         id=page.id.replace(drawing, f"{drawing}-scan", 1),
         png=out.getvalue(),
-        turns=tuple(turn for turn in page.turns if turn.task != "analysis"),
+        turns=tuple(turn for turn in page.turns if turn.task in asked),
         metadata=page.metadata | {"split": "test_scan"},
         symbols=boxes.pack(symbols),
     )
