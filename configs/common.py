@@ -93,6 +93,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.data.build.look_share = 0.0  # of the training drawings, how many look unlike Verovio's
     # How many have page numbers, footers, another tune's first line, marks by hand around them.
     c.data.build.surroundings = 0.0
+    c.data.build.title_share = 0.0  # of the further drawings, how many get an invented title
     # What keeps together, in training or held out: near-duplicates, or melodies by their hash.
     c.data.build.split_by = "clusters"
     # No corpora: all of them; no workers: all cores.

@@ -175,6 +175,7 @@ def prepare_dataset(config: ConfigDict, say: Say) -> None:
         size=config.model.vision.image_size,
         look_share=b.look_share,
         surroundings=b.surroundings,
+        title_share=b.title_share,
         split_by=b.split_by,
     )
     dataset.build(folder, b.corpora or None, b.limit or None, settings, b.workers or None)

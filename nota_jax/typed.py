@@ -196,7 +196,8 @@ def _require_built_so(folder: Path, build: Mapping[str, Any]) -> None:
     except (OSError, *jsontext.WRONG_SHAPE):
         return  # another's dataset, or none: whoever reads it says so
     wanted = {key.rpartition(".")[2]: value for key, value in build.items()}
-    for name in ("limit", "variants", "seed", "look_share", "surroundings", "split_by"):
+    shares = ("look_share", "surroundings", "title_share")
+    for name in ("limit", "variants", "seed", *shares, "split_by"):
         if name in wanted and (wanted[name] or 0) != (report.get(name) or 0):
             raise UserError(
                 f"config.data.build.{name} is {wanted[name]}, and {folder} is there already, "

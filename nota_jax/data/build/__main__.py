@@ -2,7 +2,7 @@
 
 python -m nota_jax.data.build --out DIR [--corpora NAME …] [--limit N] [--variants K]
     [--seed S] [--workers W] [--size 336] [--staff-spacing 5.0] [--composer-share 0.6]
-    [--look-share 0] [--surroundings 0] [--split-by clusters] [--shard I/N]
+    [--look-share 0] [--surroundings 0] [--title-share 0] [--split-by clusters] [--shard I/N]
 python -m nota_jax.data.build --out DIR --merge
 python -m nota_jax.data.build --out DIR --from llava:FILE.json --images DIR [--max-bad 1]
 python -m nota_jax.data.build --out DIR --from records:FILE.jsonl --images DIR

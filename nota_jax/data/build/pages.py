@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nota_jax.data.build import phrasings, questions
+from nota_jax.data.build import phrasings, questions, titles
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.build.splits import SPLITS_BY, part_of
 from nota_jax.data.degrade import degrade
@@ -84,6 +84,13 @@ class Settings:
     )
     composer_share: float = _option(
         0.6, "of the tunes that name no composer, how many get an invented one", least=0, most=1
+    )
+    title_share: float = _option(
+        0.0,
+        "of the further drawings of a training tune, how many get an invented title, and an "
+        "invented composer an invented name, which can only be read letter by letter",
+        least=0,
+        most=1,
     )
 
     split_by: str = _choice(
@@ -176,6 +183,9 @@ def _drawing(
     composer_source = "source" if tune.composer else "synthetic" if invented[0] else "none"
     if composer_source == "synthetic":
         tune = dataclasses.replace(tune, composer=invented[1])
+    called = _generator(settings.seed, source.id, variant, "title")
+    if variant and part == "train" and called.random() < settings.title_share:
+        tune = _called_anew(tune, composer_source == "synthetic", called)
     interval = UNISON
     if variant and len(intervals := transpositions(tune)) > 1:
         interval = rng.choice(intervals[1:])
@@ -187,6 +197,13 @@ def _drawing(
         composer_source, interval.semitones, melody,
         around.randrange(2**31) if has_around else None,
     )  # fmt: skip
+
+
+def _called_anew(tune: Tune, composer_too: bool, rng: random.Random) -> Tune:
+    """The tune under an invented title, if it has one; of several the first is another."""
+    if tune.titles:
+        tune = dataclasses.replace(tune, titles=(titles.invented(rng), *tune.titles[1:]))
+    return dataclasses.replace(tune, composer=titles.name(rng)) if composer_too else tune
 
 
 def _whole_bars(tune: Tune, first: int, last: int) -> tuple[int, int]:
