@@ -77,7 +77,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     # `init_from` (a converted checkpoint or a Hugging Face directory), else random.
     c.previous = f"runs/{size}/phase{phase - 1}" if phase > 1 else ""
     c.init_from = "checkpoints/llava-mistral-7b" if paper else ""
-    # Or from several runs, each of which has trained a part: (expression of paths, run directory).
+    # But for parts that other runs have trained: (expression of paths, run directory).
     c.parts = ()
     c.model = model(size)
     # Folder of a Hugging Face fast tokenizer, or a run that has one; "" trains a byte-level BPE of
@@ -110,6 +110,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     c.data.template, c.data.image_mode = "mistral_instruct", "pad"
     c.data.jitter = 0  # pixels by which training pictures are moved at random
     c.data.degrade = 0.0  # share of them that get faults of scanners and cameras
+    c.data.letters = 0.0  # share of them that give way to pages of text, which ask nothing
     c.data.corrupt = 0.0  # share of the answers' notes and numbers that are shown wrongly
     c.data.misread = 0.0  # share of the labels that the objective "described" shows wrongly
     c.data.curriculum = 0  # steps in which rows grow from the shortest to the longest
@@ -216,6 +217,7 @@ def from_parts(c: ConfigDict, **sizes: dict) -> ConfigDict:
         if c.size != "tiny":  # whose parts come without the heads that tell symbols
             c.aids.symbols, seeing = 0.1, r"(vision_tower|aids/symbols)/.*"
             c.parts = ((r"aids/symbols/.*", f"runs/{c.size}/vision"),)
+            c.loss_weights.letter = 1.0  # titles are what it learns to read last
         c.optim.multiplier_rules = ((kernel, 0.05), (seeing, 0.3), (r".*", 1.0))
     c.update_from_flattened_dict(sizes.get(c.size, {}))
     return c

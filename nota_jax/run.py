@@ -118,8 +118,13 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
             **steps.load_params(place, run.shapes, shardings=to),
             **known_aids(run, place),
         }
-    if config.parts:
-        return parts_weights(run, say)
+    rest = whole_weights(run, say)
+    return parts_weights(run, rest, say) if config.parts else rest
+
+
+def whole_weights(run: Run, say: Say) -> loop.Load:
+    """Weights of `init_from`, or random ones."""
+    config = run.config
     if config.init_from:
         return converted_weights(run, config.init_from, say)
     missing = f" ({config.previous} has no run)" if config.previous else ""
@@ -127,7 +132,7 @@ def starting_weights(run: Run, say: Say) -> loop.Load:
     trains = trained_parts(
         resolve(config.trainable, ready.known_shapes(config, run.model.config), table="trainable")
     )
-    if frozen := [part for part, on in trains.items() if not on]:
+    if frozen := [part for part, on in trains.items() if not on and not config.parts]:
         say(f"         of which {' and '.join(frozen)} stay so: config.trainable freezes them")
     return partial(fresh_params, run.model.config, config.seed)
 
@@ -167,8 +172,8 @@ def known_aids(run: Run, previous: str) -> Tree:
     return unflatten({path: x for aids in found for path, x in aids.items()})
 
 
-def parts_weights(run: Run, say: Say) -> loop.Load:
-    """Weights of several runs, each of which trained a part; random where none did.
+def parts_weights(run: Run, rest: loop.Load, say: Say) -> loop.Load:
+    """Weights of several runs, each of which trained a part, and the `rest`.
 
     Raises:
       UserError: a run that is not there, or has no such part of this model's shape.
@@ -176,10 +181,10 @@ def parts_weights(run: Run, say: Say) -> loop.Load:
     for expression, folder in run.config.parts:
         if re.fullmatch(expression, EMBEDDING):
             ready.require_same_tokenizer(run.tokenizer, folder, "parts")
-        say(f"weights: {expression} from {folder}")
+        say(f"         but {expression} from {folder}")
 
     def load(to: Mapping[str, NamedSharding]) -> Tree:
-        whole = flatten(fresh_params(run.model.config, run.config.seed, to))
+        whole = flatten(rest(to))
         for expression, folder in run.config.parts:
             found = flatten(steps.load_parts(folder, expression, shardings=to))
             own = without_aids(found)

@@ -147,6 +147,7 @@ TABLE: dict[str, Row] = {
         ("data.image_mode", one_of(*IMAGE_MODES), BATCHES),
         ("data.jitter", whole(0), BATCHES),
         ("data.degrade", share, BATCHES),
+        ("data.letters", share, BATCHES),
         ("data.corrupt", share, BATCHES),
         ("data.misread", share, BATCHES),
         ("data.curriculum", whole(0), BATCHES),

@@ -3,14 +3,17 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from configs import phase1, phase2, phase3
 from nota_jax import history, run
+from nota_jax.checkpoint.steps import load_params
 from nota_jax.data.build.foreign import build as records
 from nota_jax.data.build.foreign import sources
 from nota_jax.data.build.pages import Settings
 from nota_jax.errors import UserError
+from nota_jax.params import flatten
 from tests.data.build.foreign.made import llava, picture, write_array
 
 NOTES = list("CDEFGABc")
@@ -87,6 +90,27 @@ def test_a_finished_run_does_not_train_again_and_keeps_its_answers(folder):
     assert any("answers are already in" in line for line in said)
     saved = json.loads((folder / "phase2/evaluation_train/evaluation.json").read_text())
     assert saved["all"] == json.loads(json.dumps(before["all"]))
+
+
+def test_parts_take_the_places_of_what_the_run_starts_from(folder):
+    config, said = configured(phase2, folder), []
+    config.run_dir, config.previous = str(folder / "mixed"), ""
+    config.tokenizer = config.init_from = str(folder / "phase1")
+    config.parts = (("language_model/.*", str(folder / "phase3")),)
+    prepared = run.prepare(config, said.append)
+    found = flatten(run.starting_weights(prepared, said.append)(None))
+    assert said[-2:] == [
+        f"weights: from the checkpoint {folder / 'phase1'}",
+        f"         but language_model/.* from {folder / 'phase3'}",
+    ]
+    whole, part = (
+        flatten(load_params(folder / name, prepared.shapes)) for name in ("phase1", "phase3")
+    )
+    assert found.keys() == whole.keys() == part.keys()
+    for path, x in found.items():
+        ours = part if path.startswith("language_model/") else whole
+        np.testing.assert_array_equal(x, ours[path])
+    assert any((whole[path] != x).any() for path, x in part.items())
 
 
 def test_an_evaluation_that_was_killed_keeps_its_whole_answers(folder):

@@ -148,6 +148,7 @@ def pipeline_config(
         image_mode=d.image_mode,
         jitter=d.jitter,
         degrade=d.degrade,
+        letters=d.letters,
         corrupt=d.corrupt,
         misread=d.misread,
         weights=tuple(sorted((n, x) for n, x in d.weights.items() if not hasattr(x, "items"))),

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nota_jax.data.build import phrasings, questions, titles
+from nota_jax.data import titles
+from nota_jax.data.build import phrasings, questions
 from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.build.splits import SPLITS_BY, part_of
 from nota_jax.data.degrade import degrade

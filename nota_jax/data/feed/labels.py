@@ -135,16 +135,35 @@ def cells(symbols: np.ndarray, size: int, patch: int) -> np.ndarray:
 
 
 def patches(symbols: np.ndarray, told: np.ndarray, size: int, patch: int) -> np.ndarray:
-    """int8 [(size / patch)², SLOTS, fields]: the classes `told` of what lies in each patch."""
+    """int8 [(size / patch)², SLOTS, fields]: the classes `told` of what lies in each patch.
+
+    Symbols come in order; where a patch has letters alone, each stands at its third of the width,
+    for whether one more has its centre inside is a matter of a tenth of a pixel.
+    """
     out = np.full(((size // patch) ** 2, SLOTS, len(FIELDS)), NONE, np.int8)
     out[..., 0] = 0
     cell, box = cells(symbols, size, patch), symbols["box"]
     by_rank = np.lexsort((box[:, 0], _RANK[symbols["kind"]], cell))
     kept = by_rank[(cell[by_rank] >= 0) & (_number(cell[by_rank]) < SLOTS)]
     left_first = kept[np.lexsort((-box[kept, 1], box[kept, 0] + box[kept, 2], cell[kept]))]
-    here = cell[left_first]
-    out[here, _number(here)] = told[left_first]
+    here, middle = cell[left_first], box[left_first][:, [0, 2]].mean(1)
+    letter = symbols["kind"][left_first] == boxes.KINDS.index("letter")
+    out[here, _slots(here, (middle % patch) / patch, letter)] = told[left_first]
     return out
+
+
+def _slots(cell: np.ndarray, offset: np.ndarray, letter: np.ndarray) -> np.ndarray:
+    """Of sorted cells with `SLOTS` symbols at most, from left to right: the slot of each.
+
+    offset: from the patch's left edge, in its widths.
+    """
+    number, counts = _number(cell), np.bincount(cell)
+    last = SLOTS - counts[cell] + number
+    slot = np.clip((SLOTS * offset).astype(np.int64), number, last)
+    for _ in range(SLOTS - 1):
+        slot = np.where(number > 0, np.maximum(slot, np.roll(slot, 1) + 1), slot)
+    letters_alone = np.bincount(cell, weights=letter) == counts
+    return np.where(letters_alone[cell], slot, number)
 
 
 def _number(cell: np.ndarray) -> np.ndarray:

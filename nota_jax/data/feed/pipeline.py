@@ -21,7 +21,7 @@ import grain
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from nota_jax.data import degrade
+from nota_jax.data import degrade, lettering
 from nota_jax.data.feed import images, labels, lengths, order, packing, rows, tokenizer
 from nota_jax.data.records import Page, question_ids
 from nota_jax.data.store.reader import PageReader
@@ -41,6 +41,8 @@ class PipelineConfig(packing.RowSettings):
       leaves it as it is.
     jitter: pictures move by up to so many pixels each way, anew at every step.
     degrade: share of the pictures that get faults of scanners and cameras, anew at every step.
+    letters: share of the pictures that give way to pages of text alone (`data.lettering`), anew at
+      every step: the tower learns letters from them, and their rows ask nothing.
     corrupt: share of the answers' notes and numbers that the model is shown others of the answer
       instead of, anew at every step; what it has to say stays as it is.
     misread: share of what the labels say of a symbol that is another symbol's, anew at every step.
@@ -61,6 +63,7 @@ class PipelineConfig(packing.RowSettings):
     length_multiple: int = 0
     jitter: int = 0
     degrade: float = 0.0
+    letters: float = 0.0
     corrupt: float = 0.0
     misread: float = 0.0
     weights: tuple[tuple[str, float], ...] = ()
@@ -169,14 +172,17 @@ class Pipeline:
             of_row = {name: a[i] for name, a in arrays.items()}
             rows.fill_row(self.plan, row, of_row)
             number = here.start + i
-            symbols = self._symbols(page, shifts[i])
+            self._weigh(of_row, row, page)
+            lot = self._rng(5, step, number)
+            if self.config.letters and lot.random() < self.config.letters:
+                image, symbols = lettering.page(size, int(lot.integers(2**32)))
+                of_row["weights"][:] = 0
+            else:
+                image, symbols = self._picture(page, shifts[i])
             if self.config.pictures:
-                image = images.load(page.png, size, self.config.image_mode, name=page.id)
-                image = images.shift(image, *shifts[i])
                 if self.config.degrade:
                     image = self._degrade(image, symbols, self._rng(4, step, number))
                 of_row["images"][:] = image
-            self._weigh(of_row, row, page)
             if self.config.extras:
                 self._label(of_row, row, page, symbols, self._rng(3, step, number))
             if self.config.corrupt:
@@ -185,6 +191,14 @@ class Pipeline:
             named = question_ids(page.id, page.turns)
             ids.append([named[number] for number in numbers])
         return {**arrays, "ids": ids, "rows": len(batch[1])}
+
+    def _picture(self, page: Page, shift: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+        """A page's picture, moved by `shift`, and its symbols; no picture where none is wanted."""
+        symbols, image = self._symbols(page, shift), None
+        if self.config.pictures:
+            size, mode = self.config.image_size, self.config.image_mode
+            image = images.shift(images.load(page.png, size, mode, name=page.id), *shift)
+        return image, symbols
 
     def _symbols(self, page: Page, shift: np.ndarray) -> np.ndarray:
         """What the picture shows, if anyone asks, where it moved by `shift`, down and right; of a
@@ -280,7 +294,9 @@ class Pipeline:
             "misread": self.config.misread,
             "curriculum": self.config.curriculum,
             "weights": [list(pair) for pair in self.config.weights],
-            **({"balance": balance} if balance else {}),  # which older checkpoints do not name
+            # What older checkpoints do not name.
+            **({"balance": balance} if balance else {}),
+            **({"letters": self.config.letters} if self.config.letters else {}),
         }
 
     def report(self) -> dict[str, Any]:

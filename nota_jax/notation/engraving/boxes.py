@@ -99,8 +99,19 @@ def symbols(laid_out: LaidOut, font: TextFont, music_font: str) -> np.ndarray:
             else:
                 found += page.event(part, bar, clef, closing.get((bar.number, part.number), 0))
         rows += sorted(found, key=lambda row: (row["box"][0], -row["box"][1]))
+    return _table(rows)
+
+
+def letters(placed: Sequence[tuple[str, Box]]) -> np.ndarray:
+    """Letters that are part of no text of a tune, and their boxes, as symbols."""
+    return _table(
+        [_row("letter", box, label=letter, number=i) for i, (letter, box) in enumerate(placed)]
+    )
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> np.ndarray:
     array = np.zeros(len(rows), SYMBOL)
-    for name in _NAMES:
+    for name in _NAMES if rows else ():
         array[name] = [row[name] for row in rows]
     array["box"] = np.round(array["box"] * _SIXTEENTHS) / _SIXTEENTHS
     return array

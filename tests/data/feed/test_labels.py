@@ -77,12 +77,28 @@ def test_each_patch_tells_from_left_to_right_what_has_its_centre_there(symbols):
         here = np.flatnonzero(cell == place)
         found = patches[place][patches[place][:, 0] > 0]
         assert len(found) == min(len(here), labels.SLOTS)
-        if len(here) <= labels.SLOTS:
+        if len(here) <= labels.SLOTS:  # in order, with gaps between letters alone
             middle = symbols["box"][here, 0] + symbols["box"][here, 2]
             order = here[np.lexsort((-symbols["box"][here, 1], middle))]
             np.testing.assert_array_equal(found, told[order])
     empty = np.setdiff1d(np.arange(576), cell)
     assert (patches[empty][..., 0] == 0).all() and (patches[empty][..., 1:] == labels.NONE).all()
+
+
+def test_letters_alone_stand_at_their_third_of_a_patch(symbols):
+    letter, head = (symbols[of_kind(symbols, kind)][:1] for kind in ("letter", "head"))
+
+    def slots(*middles, first=letter):
+        crowd = np.concatenate([first] + [letter] * (len(middles) - 1))
+        for row, middle in zip(crowd, middles, strict=True):
+            row["box"] = [PATCH + middle - 1, 3, PATCH + middle + 1, 9]
+        found = labels.patches(crowd, labels.classes(crowd), SIZE, PATCH)
+        return np.flatnonzero(found[1][:, 0]).tolist()
+
+    assert [slots(x) for x in (0, 4, 5, 9, 10, 13)] == [[0], [0], [1], [1], [2], [2]]
+    assert slots(1, 12) == [0, 2] and slots(1, 3) == [0, 1] and slots(10, 12) == [1, 2]
+    assert slots(6, 8) == [1, 2] and slots(9, 11, 13) == [0, 1, 2]
+    assert slots(12, first=head) == [0] and slots(8, 12, first=head) == [0, 1]
 
 
 def test_of_a_full_patch_notes_are_told_before_letters(symbols):

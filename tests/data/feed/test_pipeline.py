@@ -353,3 +353,29 @@ def test_labels_come_with_the_pages_that_have_them(tmp_path):
                 assert (address[place] >= 0).all()
                 looked += 1
     assert looked > 10
+
+
+def test_some_pictures_give_way_to_pages_of_text_that_ask_nothing(make):
+    """The others stay as they are, and a saved position means the same share of them."""
+    settings = {"extras": ("symbols", "look", "address"), "image_size": 112}
+    plain, mixed = make(epochs=1, **settings), make(epochs=1, letters=0.4, **settings)
+    kind = labels.NAMES.index("kind")
+    letter = 1 + boxes.KINDS.index("letter")
+    n_rows = n_text = 0
+    for before, after in zip(plain, mixed, strict=True):
+        assert before["ids"] == after["ids"]
+        for i in range(before["rows"]):
+            told, n_rows = after["symbols"][i, ..., kind], n_rows + 1
+            if not after["weights"][i].any():
+                n_text += 1
+                assert letter in told and set(np.unique(told)) <= {labels.NONE, 0, letter}
+                assert (after["look"][i] == labels.NONE).all()
+                assert (after["images"][i] != before["images"][i]).any()
+            else:
+                for name in ("images", "tokens", "weights", "symbols"):
+                    np.testing.assert_array_equal(after[name][i], before[name][i])
+    assert 0.25 < n_text / n_rows < 0.55
+    state = iter(mixed).get_state()
+    with pytest.raises(UserError, match="letters"):
+        iter(plain).set_state(state)
+    iter(mixed).set_state(state)

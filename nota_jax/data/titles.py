@@ -34,7 +34,7 @@ _CODAS = (
 
 
 def invented(rng: random.Random) -> str:
-    """A title, one word to six of them, 3 to 40 characters."""
+    """A title of 2 to 40 characters."""
     words = [_word(rng) for _ in range(rng.choice((1, 1, 2, 2, 2, 3)))]
     if rng.random() < 0.25:
         words[0] += "'s" if rng.random() < 0.9 else "'"
