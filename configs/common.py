@@ -155,7 +155,8 @@ def small_data(c: ConfigDict) -> None:
     """What is shipped is trained without Essen's tunes, which are for non-commercial use."""
     c.data.dir = "data/small"
     free = ("oneills1850", "airdsAirs", "ryansMammoth", "miscFolk", "nottingham-dataset")
-    c.data.build.update(dict(limit=0, variants=3, corpora=free, look_share=0.6))
+    c.data.build.update(dict(limit=0, variants=4, corpora=free))
+    c.data.build.update(dict(look_share=0.5, surroundings=0.1, title_share=0.7))
     c.data.build.split_by = "hash"  # the published figures' split
 
 
