@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from nota_jax.training.loop import TrainConfig, train
 from nota_jax.training.objectives import answers, described, reading, symbols
 from nota_jax.training.objectives import text as text_alone
 from nota_jax.training.optimizer import OptimizerConfig
+from nota_jax.training.program import fresh_params
 
 FIELDS = len(labels.FIELDS)
 
@@ -237,9 +239,9 @@ def test_reading_trains_resumes_and_hands_its_parts_on(nano_config, nano_params,
     config.parts = ((r"(vision_tower|aids/symbols)/.*", str(tmp_path / "whole")),)
     shapes = jax.eval_shape(lambda: nano_params)
     prepared = Run(config, NotaGPT(nano_config), None, shapes)
-    said = []
+    said, rest = [], partial(fresh_params, nano_config, 0)
     place = param_shardings(make_mesh(devices=jax.devices()[:1]), shapes)
-    started = flatten(parts_weights(prepared, said.append)(place))
+    started = flatten(parts_weights(prepared, rest, said.append)(place))
     trained = flatten(whole.state.params)
     for path, leaf in started.items():
         same = np.array_equal(leaf, trained[path])
@@ -251,4 +253,4 @@ def test_reading_trains_resumes_and_hands_its_parts_on(nano_config, nano_params,
     assert {path.split("/")[1] for path in aids} == {"symbols", "address"}
     config.parts = ((r"speech/.*", str(tmp_path / "whole")),)
     with pytest.raises(UserError, match="has no speech"):
-        parts_weights(prepared, said.append)(place)
+        parts_weights(prepared, rest, said.append)(place)
