@@ -1,10 +1,12 @@
 """Pages of text: letters as they stand above the music, each in its box."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from nota_jax.data import lettering
-from nota_jax.notation.engraving import boxes
+from nota_jax.notation.engraving import boxes, fonts
 
 
 @pytest.mark.parametrize("size", [336, 448])
@@ -20,6 +22,17 @@ def test_every_letter_has_its_ink_and_all_ink_is_of_a_letter(seed, size):
         free[int(top) - 1 : int(bottom) + 2, int(left) - 1 : int(right) + 2] = False
     assert ink[free].min() > 230
     assert min(ink[:4].min(), ink[-4:].min(), ink[:, :4].min(), ink[:, -4:].min()) == 255
+
+
+def test_threads_may_write_pages_from_the_first_on():
+    """Fonts are read when a letter is asked for first, and training's threads ask at once."""
+    for cached in (fonts._ink, fonts._characters, fonts.opened):
+        cached.cache_clear()
+    with ThreadPoolExecutor(8) as pool:
+        pages = list(pool.map(lambda seed: lettering.page(336, seed), range(24)))
+    for seed, (image, symbols) in enumerate(pages):
+        again, too = lettering.page(336, seed)
+        assert (image == again).all() and (symbols == too).all()
 
 
 def test_a_seed_says_what_is_written():

@@ -174,12 +174,13 @@ class Pipeline:
             number = here.start + i
             self._weigh(of_row, row, page)
             lot = self._rng(5, step, number)
-            if self.config.letters and lot.random() < self.config.letters:
+            image: np.ndarray | None
+            if self.config.pictures and lot.random() < self.config.letters:
                 image, symbols = lettering.page(size, int(lot.integers(2**32)))
                 of_row["weights"][:] = 0
             else:
                 image, symbols = self._picture(page, shifts[i])
-            if self.config.pictures:
+            if image is not None:
                 if self.config.degrade:
                     image = self._degrade(image, symbols, self._rng(4, step, number))
                 of_row["images"][:] = image

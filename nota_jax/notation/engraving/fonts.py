@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import itertools
 import logging
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +106,7 @@ class TextFont:
 
 FALLBACK_FONT = "DejaVu Sans"
 _MEASURE_SIZE = 200
+_READING = threading.Lock()  # fontTools reads a file's tables when they are asked for
 
 
 @functools.cache
@@ -126,17 +128,19 @@ def opened(path: str) -> TTFont:
 
 @functools.cache
 def _characters(path: str) -> frozenset[int]:
-    return frozenset(opened(path).getBestCmap())
+    with _READING:
+        return frozenset(opened(path).getBestCmap())
 
 
 @functools.cache
 def _ink(path: str, letter: str) -> Box:
     """The ink of a letter of size 1, from its origin on the baseline, y downwards."""
-    font = opened(path)
-    pen = BoundsPen(font.getGlyphSet())
-    font.getGlyphSet()[font.getBestCmap()[ord(letter)]].draw(pen)
+    with _READING:
+        font = opened(path)
+        pen = BoundsPen(font.getGlyphSet())
+        font.getGlyphSet()[font.getBestCmap()[ord(letter)]].draw(pen)
+        em = font["head"].unitsPerEm
     left, bottom, right, top = pen.bounds or (0, 0, 0, 0)
-    em = font["head"].unitsPerEm
     return left / em, -top / em, right / em, -bottom / em
 
 
