@@ -7,24 +7,15 @@ same fonts, the same sizes, the same rasteriser.
 
 from __future__ import annotations
 
-import io
 import random
 from xml.sax.saxutils import escape
 
 import numpy as np
-import resvg_py
-from PIL import Image
 
 from nota_jax.data import titles
 from nota_jax.notation.engraving import boxes
-from nota_jax.notation.engraving.fonts import (
-    FALLBACK_FONT,
-    LOOK_TEXT_FONTS,
-    Box,
-    TextFont,
-    text_font,
-)
-from nota_jax.notation.engraving.page import MARGIN, larger
+from nota_jax.notation.engraving.fonts import LOOK_TEXT_FONTS, Box, TextFont, text_font
+from nota_jax.notation.engraving.page import MARGIN, drawn, larger
 
 _TITLE_SIZES, _NAME_SIZES = (14.0, 14.0, 12.5, 11.0, 10.0), (10.0, 10.0, 9.0, 8.0)
 _NAMES = 0.35  # of the lines are names, in italics
@@ -72,10 +63,4 @@ def _picture(lines: str, font: TextFont, size: int) -> np.ndarray:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{size}" height="{size}" '
         f'viewBox="0 0 {size} {size}"><g font-family="{font.family}">{lines}</g></svg>'
     )
-    files = list(dict.fromkeys((*font.files, text_font(FALLBACK_FONT).files[0])))
-    png = resvg_py.svg_to_bytes(
-        svg_string=svg, background="white", skip_system_fonts=True, font_files=files,
-        font_family=font.family, serif_family=font.family, sans_serif_family=font.family,
-    )  # fmt: skip
-    with Image.open(io.BytesIO(bytes(png))) as image:
-        return np.asarray(image.convert("L").convert("RGB"))
+    return np.asarray(drawn(svg, font).convert("L").convert("RGB"))

@@ -214,16 +214,21 @@ def tint(page: str, boxes: Sequence[tuple[float, float, float, float]]) -> str:
     return page.replace(_TINT_PLACE, rects)
 
 
-def rasterise(page: str, font: TextFont, size: int, *, colour: bool) -> bytes:
-    """PNG of [size, size], grey or RGB.  Raises `EngraveError` where ink touches the edge."""
+def drawn(svg: str, font: TextFont) -> Image.Image:
+    """An SVG on white, its text in `font` or the fallback."""
     files = list(dict.fromkeys((*font.files, text_font(FALLBACK_FONT).files[0])))
-    start = page.index('<g class="music"')
-    page = page[:start] + _GROUP.sub(_plain_group, page[start:])
     raw = resvg_py.svg_to_bytes(
-        svg_string=page, background="white", skip_system_fonts=True, font_files=files,
+        svg_string=svg, background="white", skip_system_fonts=True, font_files=files,
         font_family=font.family, serif_family=font.family, sans_serif_family=font.family,
     )  # fmt: skip
-    image = Image.open(io.BytesIO(bytes(raw))).convert("RGB" if colour else "L")
+    return Image.open(io.BytesIO(bytes(raw)))
+
+
+def rasterise(page: str, font: TextFont, size: int, *, colour: bool) -> bytes:
+    """PNG of [size, size], grey or RGB.  Raises `EngraveError` where ink touches the edge."""
+    start = page.index('<g class="music"')
+    page = page[:start] + _GROUP.sub(_plain_group, page[start:])
+    image = drawn(page, font).convert("RGB" if colour else "L")
     grey = image.convert("L")
     edge = 2
     border = grey.copy()
