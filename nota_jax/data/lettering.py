@@ -7,6 +7,7 @@ same fonts, the same sizes, the same rasteriser.
 
 from __future__ import annotations
 
+import functools
 import random
 from xml.sax.saxutils import escape
 
@@ -23,8 +24,12 @@ _ITALIC = 2
 _LEADING = (1.6, 3.2)  # distance of the lines, of the font size
 
 
+@functools.lru_cache(64)
 def page(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture, uint8 [size, size, 3], and its symbols (`boxes.SYMBOL`), all of them letters."""
+    """A picture, uint8 [size, size, 3], and its symbols (`boxes.SYMBOL`), all of them letters.
+
+    The newest pages are kept, and so not to be written to.
+    """
     rng = random.Random(seed)
     font, unit = text_font(rng.choice(LOOK_TEXT_FONTS)), larger(size)
     margin = MARGIN * unit
@@ -45,7 +50,10 @@ def page(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         letters, _ = font.letters(text, points, weight)
         for letter, (left, top, right, bottom) in letters:
             placed.append((letter, (x + left, y + top, x + right, y + bottom)))
-    return _picture("".join(lines), font, size), boxes.letters(placed)
+    image, symbols = _picture("".join(lines), font, size), boxes.letters(placed)
+    for kept in (image, symbols):
+        kept.flags.writeable = False
+    return image, symbols
 
 
 def _text(font: TextFont, points: float, weight: int, width: float, rng: random.Random) -> str:

@@ -29,7 +29,7 @@ from nota_jax.notation.engraving.pool import CRASHED, TIMED_OUT, EngravePool
 from tests.fuzz import mutate
 
 Say = Callable[[str], None]
-FOLDER_TUNES = 256
+FOLDER_TUNES = 1024  # each folder starts its workers anew, some seconds each
 NOT_ITS_OWN = (CRASHED, TIMED_OUT, "unexpected ")  # how reasons begin that are no tune's fault
 
 

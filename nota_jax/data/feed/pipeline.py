@@ -28,6 +28,10 @@ from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
 from nota_jax.notation.engraving import boxes
 
+# A page of text takes ten times as long to write as one of music to read, so it stands for so many
+# steps, in another place each time: up to so many pixels away, which is every place in a patch.
+STEPS_OF_A_TEXT, MOVE = 8, 7
+
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineConfig(packing.RowSettings):
@@ -41,8 +45,8 @@ class PipelineConfig(packing.RowSettings):
       leaves it as it is.
     jitter: pictures move by up to so many pixels each way, anew at every step.
     degrade: share of the pictures that get faults of scanners and cameras, anew at every step.
-    letters: share of the pictures that give way to pages of text alone (`data.lettering`), anew at
-      every step: the tower learns letters from them, and their rows ask nothing.
+    letters: share of the pictures that give way to pages of text alone (`data.lettering`), by lot
+      at every step: the tower learns letters from them, and their rows ask nothing.
     corrupt: share of the answers' notes and numbers that the model is shown others of the answer
       instead of, anew at every step; what it has to say stays as it is.
     misread: share of what the labels say of a symbol that is another symbol's, anew at every step.
@@ -176,7 +180,7 @@ class Pipeline:
             lot = self._rng(5, step, number)
             image: np.ndarray | None
             if self.config.pictures and lot.random() < self.config.letters:
-                image, symbols = lettering.page(size, int(lot.integers(2**32)))
+                image, symbols = self._text(step, number, lot.integers(-MOVE, MOVE + 1, 2))
                 of_row["weights"][:] = 0
             else:
                 image, symbols = self._picture(page, shifts[i])
@@ -200,6 +204,12 @@ class Pipeline:
             size, mode = self.config.image_size, self.config.image_mode
             image = images.shift(images.load(page.png, size, mode, name=page.id), *shift)
         return image, symbols
+
+    def _text(self, step: int, number: int, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A page of text, moved by `shift`, and its letters."""
+        seed = int(self._rng(6, step // STEPS_OF_A_TEXT, number).integers(2**32))
+        image, symbols = lettering.page(self.config.image_size, seed)
+        return images.shift(image, *shift), boxes.moved(symbols, 1.0, shift[1], shift[0])
 
     def _symbols(self, page: Page, shift: np.ndarray) -> np.ndarray:
         """What the picture shows, if anyone asks, where it moved by `shift`, down and right; of a

@@ -8,9 +8,10 @@ import json
 import numpy as np
 import pytest
 
+from nota_jax.data import lettering
 from nota_jax.data.build import dataset as builder
 from nota_jax.data.feed import chat, labels, tokenizer
-from nota_jax.data.feed.pipeline import Pipeline, PipelineConfig
+from nota_jax.data.feed.pipeline import STEPS_OF_A_TEXT, Pipeline, PipelineConfig
 from nota_jax.data.feed.tokenizer import train_bpe
 from nota_jax.data.store import layout, writer
 from nota_jax.data.store.reader import split_sizes, texts
@@ -353,6 +354,22 @@ def test_labels_come_with_the_pages_that_have_them(tmp_path):
                 assert (address[place] >= 0).all()
                 looked += 1
     assert looked > 10
+
+
+def test_a_page_of_text_stands_for_some_steps_in_another_place_each_time(make, monkeypatch):
+    asked, page = [], lettering.page
+
+    def counted(size, seed):
+        asked.append(seed)
+        return page(size, seed)
+
+    monkeypatch.setattr(lettering, "page", counted)
+    batches = [batch["images"] for batch in make(epochs=1, letters=1.0, image_size=112, threads=0)]
+    texts = -(-len(batches) // STEPS_OF_A_TEXT) * len(batches[0])
+    assert len(set(asked)) == texts < len(asked)
+    for i in range(len(batches[0])):
+        first, then = (255 - images[i].astype(int) for images in batches[:2])
+        assert (first != then).any() and abs(first.sum() / then.sum() - 1) < 0.4  # what left it
 
 
 def test_some_pictures_give_way_to_pages_of_text_that_ask_nothing(make):
