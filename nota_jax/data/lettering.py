@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import functools
 import random
-from xml.sax.saxutils import escape
 
 import numpy as np
 
 from nota_jax.data import titles
 from nota_jax.notation.engraving import boxes
 from nota_jax.notation.engraving.fonts import LOOK_TEXT_FONTS, Box, TextFont, text_font
-from nota_jax.notation.engraving.page import MARGIN, drawn, larger
+from nota_jax.notation.engraving.page import MARGIN, drawn, larger, text_line
 
 _TITLE_SIZES, _NAME_SIZES = (14.0, 14.0, 12.5, 11.0, 10.0), (10.0, 10.0, 9.0, 8.0)
 _NAMES = 0.35  # of the lines are names, in italics
@@ -43,10 +42,8 @@ def page(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
             break
         x = margin + rng.uniform(0, 0.09) * size
         text = _text(font, points, weight, size - margin - x, rng)
-        style = ' font-style="italic"' if weight else ""
-        lines.append(
-            f'<text x="{x:.2f}" y="{y:.2f}" font-size="{points:g}"{style}>{escape(text)}</text>'
-        )
+        line = text_line(text, x, y, points)
+        lines.append(f'<g font-style="italic">{line}</g>' if weight else line)
         letters, _ = font.letters(text, points, weight)
         for letter, (left, top, right, bottom) in letters:
             placed.append((letter, (x + left, y + top, x + right, y + bottom)))

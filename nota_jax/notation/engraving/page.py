@@ -93,7 +93,7 @@ def set_header(
         texts = []
         for line in lines:
             y += fitted * _LEADING
-            texts.append(_text(line, x, y - 0.24 * fitted, fitted, anchor))
+            texts.append(text_line(line, x, y - 0.24 * fitted, fitted, anchor))
         out.append(f'<g class="title" id="title{n}">{"".join(texts)}</g>')
     composer_width = 0.0
     top = y
@@ -103,7 +103,7 @@ def set_header(
         texts = []
         for line in lines:
             y += fitted * _LEADING
-            texts.append(_text(line, size - margin, y - 0.24 * fitted, fitted, "end"))
+            texts.append(text_line(line, size - margin, y - 0.24 * fitted, fitted, "end"))
             composer_width = max(composer_width, font.width(line, fitted, 2))
         out.append(f'<g class="composer" font-style="italic">{"".join(texts)}</g>')
     if tune.tempo:
@@ -139,7 +139,8 @@ def _fit_text(
     return size, lines
 
 
-def _text(text: str, x: float, y: float, size: float, anchor: str) -> str:
+def text_line(text: str, x: float, y: float, size: float, anchor: str = "start") -> str:
+    """SVG of a line of text: its baseline's place, its size in pixels."""
     return (
         f'<text x="{x:.2f}" y="{y:.2f}" font-size="{size}" text-anchor="{anchor}">'
         f"{escape(text)}</text>"
@@ -150,7 +151,7 @@ def _tempo(tempo: Tempo, font: TextFont, music_font: str, size: float) -> tuple[
     """SVG (baseline at the origin) and width."""
     x, out = 0.0, []
     if tempo.words:
-        out.append(_text(tempo.words, x, 0, size, "start"))
+        out.append(text_line(tempo.words, x, 0, size))
         x += font.width(tempo.words + " ", size)
     scale = size * _TEMPO_SIZE / UNITS_PER_EM
     for beat in tempo.beats:
@@ -166,7 +167,7 @@ def _tempo(tempo: Tempo, font: TextFont, music_font: str, size: float) -> tuple[
         x += 0.2 * size
     if tempo.rate is not None:
         x += 0.1 * size
-        out.append(_text(f"= {tempo.rate}", x, 0, size, "start"))
+        out.append(text_line(f"= {tempo.rate}", x, 0, size))
         x += font.width(f"= {tempo.rate}", size)
     return "".join(out), x
 
