@@ -38,6 +38,8 @@ DEFAULTS = {
 }  # fmt: skip
 
 _FIGURE_HEIGHT = UNITS_PER_EM / 2  # of a meter's figure: two staff spaces
+# What a text font can write of a meter.
+_FIGURES = {code: figure for code, figure in METER_FIGURES.items() if figure != "+"} | METER_SYMBOLS
 _KINDS = {
     **dict.fromkeys(HEADS, "head"), **dict.fromkeys(FLAGS, "flag"), **dict.fromkeys(RESTS, "rest"),
     **dict.fromkeys(ACCIDENTALS, "accidental"), **dict.fromkeys(CLEFS, "clef"),
@@ -46,6 +48,9 @@ _KINDS = {
 # Most by which a kind of glyph is stretched either way; heads and flags must still meet stems.
 _STRETCH = {"head": 0.07, "flag": 0.12, "rest": 0.12, "accidental": 0.15, "clef": 0.1,
             "meter": 0.15}  # fmt: skip
+_REGULAR, _BOLD, _ITALIC = range(3)
+_FACES = (_REGULAR, _BOLD, _BOLD, _ITALIC)  # of a meter's figures: mostly bold in print
+_CUT = 0.35 * UNITS_PER_EM  # half of the height of the line through a cut C
 _GLYPH = re.compile(r'<g id="([0-9A-F]{4})-([^"]*)"><path transform="scale\(1,-1\)" d="([^"]*)"/>')
 _LINE = re.compile(
     r'<path d="M(-?[0-9.]+) (-?[0-9.]+) L(-?[0-9.]+) (-?[0-9.]+)" stroke="#000" '
@@ -63,7 +68,8 @@ class Look:
     level, upright: factors of the widths of staff lines and of stems and bar lines.
     ink: stroke around glyphs, in thousandths of an em.
     shapes: kind of glyph → (stretch in x, stretch in y, slant).
-    figures: text font whose bold figures write the meter; None for the music font's.
+    figures: text font that writes the meter, and which of its files; None for the music font.
+    figure_height: factor of two staff spaces, that these figures are high.
     """
 
     options: Mapping[str, float]
@@ -74,7 +80,8 @@ class Look:
     upright: float
     ink: float
     shapes: Mapping[str, tuple[float, float, float]]
-    figures: str | None
+    figures: tuple[str, int] | None
+    figure_height: float
 
 
 @functools.lru_cache(maxsize=64)
@@ -103,7 +110,8 @@ def look_of(seed: int) -> Look:
             )
             for kind, most in _STRETCH.items()
         },
-        figures=rng.choice(LOOK_TEXT_FONTS) if rng.random() < 0.5 else None,
+        figures=(rng.choice(LOOK_TEXT_FONTS), rng.choice(_FACES)) if rng.random() < 0.6 else None,
+        figure_height=rng.uniform(0.85, 1.15),
     )
 
 
@@ -130,9 +138,9 @@ def _glyph(look: Look, music_font: str, match: re.Match[str]) -> str:
         return match[0]
     left, bottom, right, top = shape(music_font, code).box
     transform = "scale(1,-1)"
-    if kind == "meter" and look.figures and METER_FIGURES.get(code, "+") != "+":
-        path, width = _figure(look.figures, METER_FIGURES[code])
-        transform += f" translate({(left + right - width) / 2:.1f},{-_FIGURE_HEIGHT / 2:.1f})"
+    if kind == "meter" and look.figures and (figure := _FIGURES.get(code)):
+        path, width = _figure(*look.figures, figure, look.figure_height)
+        transform += f" translate({(left + right - width) / 2:.1f},0)"
     # Stretched around what holds the glyph in its place: a flag's stem, the middle of all others;
     # upwards around the baseline, which is a clef's and an accidental's own line.
     x = left if kind == "flag" else (left + right) / 2
@@ -145,15 +153,22 @@ def _glyph(look: Look, music_font: str, match: re.Match[str]) -> str:
 
 
 @functools.cache
-def _figure(family: str, figure: str) -> tuple[str, float]:
-    """A bold figure, two spaces high, as a path from its left lower corner, and its width."""
-    font = opened(text_font(family).files[1])
-    glyphs, name = font.getGlyphSet(), font.getBestCmap()[ord(figure)]
+def _figure(family: str, face: int, figure: str, height: float) -> tuple[str, float]:
+    """A figure, C or C|, `height` times two spaces high, as a path, and its width.
+
+    Its left edge is at 0, its middle on the line on which meters stand.
+    """
+    font = opened(text_font(family).files[face])
+    glyphs, name = font.getGlyphSet(), font.getBestCmap()[ord(figure[0])]
     bounds = BoundsPen(glyphs)
     glyphs[name].draw(bounds)
     left, bottom, right, top = bounds.bounds or (0, 0, 1, 1)
-    scale = _FIGURE_HEIGHT / (top - bottom)
+    scale = height * _FIGURE_HEIGHT / (top - bottom)
     pen = SVGPathPen(glyphs, ntos=lambda value: f"{value:.1f}")
-    transformed = TransformPen(pen, (scale, 0, 0, scale, -left * scale, -bottom * scale))
-    glyphs[name].draw(transformed)
-    return pen.getCommands(), (right - left) * scale
+    middle = (bottom + top) / 2
+    glyphs[name].draw(TransformPen(pen, (scale, 0, 0, scale, -left * scale, -middle * scale)))
+    path, width = pen.getCommands(), (right - left) * scale
+    if figure.endswith("|"):
+        x, half = width / 2, _CUT * height
+        path += f"M{x - 10:.1f} {-half:.1f}h20v{2 * half:.1f}h-20z"
+    return path, width

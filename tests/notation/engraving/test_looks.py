@@ -1,16 +1,20 @@
 """Pages with a look of their own show the same tune, and their labels stay true."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
+from fontTools.pens.boundsPen import BoundsPen
+from fontTools.svgLib.path import parse_path
 from PIL import Image
 
 from nota_jax.notation import abc
 from nota_jax.notation.engraving import boxes
 from nota_jax.notation.engraving.fonts import LOOK_TEXT_FONTS, MUSIC_FONTS, TEST_TEXT_FONT
+from nota_jax.notation.engraving.glyphs import UNITS_PER_EM
 from nota_jax.notation.engraving.layout import Style, engrave
-from nota_jax.notation.engraving.looks import look_of
+from nota_jax.notation.engraving.looks import _figure, look_of
 
 TEXT = """X:1
 T:Byrne's Hornpipe
@@ -53,11 +57,27 @@ def test_symbols_stay_in_their_boxes(look, music_font):
         assert image[top:bottom, left:right].min() < 200, (symbol["label"], symbol["box"])
 
 
-def test_the_meter_is_written_with_a_text_fonts_figures_at_half_of_the_looks():
-    families = [look_of(seed).figures for seed in range(400)]
-    assert 140 < sum(family is not None for family in families) < 260
-    assert set(filter(None, families)) == set(LOOK_TEXT_FONTS)
+def test_text_fonts_write_the_meter_of_most_looks_upright_bold_and_slanted():
+    figures = [figures for seed in range(400) if (figures := look_of(seed).figures)]
+    assert 200 < len(figures) < 280
+    assert set(figures) == set(itertools.product(LOOK_TEXT_FONTS, range(3)))
     assert TEST_TEXT_FONT not in LOOK_TEXT_FONTS
+
+
+@pytest.mark.parametrize("figure", ["2", "8", "C", "C|"])
+@pytest.mark.parametrize("face", range(3))
+@pytest.mark.parametrize("family", LOOK_TEXT_FONTS)
+def test_a_text_fonts_figures_stand_where_the_music_fonts_do(family, face, figure):
+    path, width = _figure(family, face, figure, 1.1)
+    pen = BoundsPen(None)
+    parse_path(path, pen)
+    left, bottom, right, top = pen.bounds
+    spaces = UNITS_PER_EM / 4
+    assert (left, right) == pytest.approx((0, width), abs=1)
+    half = 1.54 if figure == "C|" else 1.1  # the line through it is longer
+    assert (bottom, top) == pytest.approx((-half * spaces, half * spaces), abs=1)
+    if figure == "C|":
+        assert _figure(family, face, "C", 1.1)[1] == width
 
 
 def test_a_look_with_air_takes_more_of_the_page():
