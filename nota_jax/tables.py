@@ -20,8 +20,9 @@ def text(headers: Sequence[str], rows: Rows, *, left: int = 1) -> str:
 
 
 def markdown(headers: Sequence[str], rows: Rows, *, left: int = 1) -> str:
-    """A table in GitHub's Markdown."""
-    return _layout(headers, rows, left, "github")
+    """A table in GitHub's Markdown; a bar in a cell, as of the meter C|, ends none."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (headers, *rows)]
+    return _layout(cells[0], cells[1:], left, "github")
 
 
 def _layout(headers: Sequence[str], rows: Rows, left: int, style: str) -> str:
