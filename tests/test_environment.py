@@ -29,3 +29,24 @@ def test_a_command_has_its_cache_also_where_jax_was_imported_before_it(command, 
     ).stdout.split("\n")  # fmt: skip
     assert said[:2] == [str(tmp_path / "nota_jax" / "xla"), "2.0"]
     assert said[2] == "False"  # PyTorch costs a training run seconds, and it asks nothing of it
+
+
+@pytest.mark.parametrize(
+    "command", ["nota_jax.read", "nota_jax.evaluation.score", "conversion.to_hf"]
+)
+def test_a_user_without_pytorch_is_not_told_of_it(command):
+    code = (
+        "import runpy, sys; sys.modules['torch'] = None; sys.argv = ['', '--help']; "
+        f"runpy.run_module({command!r}, run_name='__main__')"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert told.returncode == 0 and "usage" in told.stdout
+    assert told.stderr == ""
+
+
+def test_faults_of_pages_need_no_pytorch():
+    code = (
+        "import sys; from nota_jax.data import degrade; degrade._faults(); "
+        "assert 'albumentations' in sys.modules and 'torch' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -11,6 +11,8 @@ import threading
 
 import numpy as np
 
+from nota_jax.environment import without_torch
+
 # albumentations asks the network for a newer version of itself when it is imported.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
@@ -41,8 +43,10 @@ def degrade(image: np.ndarray, boxes: np.ndarray, seed: int) -> tuple[np.ndarray
 def _faults():
     """A thread's own pipeline, made once."""
     if not hasattr(_OF_THREAD, "faults"):
-        import albumentations as A
         import cv2
+
+        with without_torch():
+            import albumentations as A
 
         cv2.setNumThreads(0)  # who calls has threads of their own
         white = {"fill": (255, 255, 255), "border_mode": cv2.BORDER_CONSTANT}
