@@ -14,12 +14,18 @@ import numpy as np
 
 from nota_jax.data import titles
 from nota_jax.notation.engraving import boxes
-from nota_jax.notation.engraving.fonts import LOOK_TEXT_FONTS, Box, TextFont, text_font
+from nota_jax.notation.engraving.fonts import (
+    ITALIC,
+    LOOK_TEXT_FONTS,
+    REGULAR,
+    Box,
+    TextFont,
+    text_font,
+)
 from nota_jax.notation.engraving.page import MARGIN, drawn, larger, text_line
 
 _TITLE_SIZES, _NAME_SIZES = (14.0, 14.0, 12.5, 11.0, 10.0), (10.0, 10.0, 9.0, 8.0)
 _NAMES = 0.35  # of the lines are names, in italics
-_ITALIC = 2
 _LEADING = (1.6, 3.2)  # distance of the lines, of the font size
 
 
@@ -35,7 +41,7 @@ def page(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     lines, placed = list[str](), list[tuple[str, Box]]()
     y = margin + rng.uniform(0, 10) * unit
     while True:
-        weight = _ITALIC if rng.random() < _NAMES else 0
+        weight = ITALIC if rng.random() < _NAMES else REGULAR
         points = unit * rng.choice(_NAME_SIZES if weight else _TITLE_SIZES)
         y += points * rng.uniform(*_LEADING)
         if y + 0.3 * points > size - margin:

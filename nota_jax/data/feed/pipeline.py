@@ -28,9 +28,8 @@ from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
 from nota_jax.notation.engraving import boxes
 
-# A page of text takes ten times as long to write as one of music to read, so it stands for so many
-# steps, in another place each time: up to so many pixels away, which is every place in a patch.
-STEPS_OF_A_TEXT, MOVE = 8, 7
+# A page of text takes long to write, so it stands for so many steps, each time in another place.
+STEPS_OF_A_TEXT = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +179,7 @@ class Pipeline:
             lot = self._rng(5, step, number)
             image: np.ndarray | None
             if self.config.pictures and lot.random() < self.config.letters:
-                image, symbols = self._text(step, number, lot.integers(-MOVE, MOVE + 1, 2))
+                image, symbols = self._text(step, number, lot)
                 of_row["weights"][:] = 0
             else:
                 image, symbols = self._picture(page, shifts[i])
@@ -205,8 +204,12 @@ class Pipeline:
             image = images.shift(images.load(page.png, size, mode, name=page.id), *shift)
         return image, symbols
 
-    def _text(self, step: int, number: int, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A page of text, moved by `shift`, and its letters."""
+    def _text(
+        self, step: int, number: int, lot: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A page of text, at any place of a patch by lot, and its letters."""
+        most = self.config.patch // 2
+        shift = lot.integers(-most, most + 1, 2)
         seed = int(self._rng(6, step // STEPS_OF_A_TEXT, number).integers(2**32))
         image, symbols = lettering.page(self.config.image_size, seed)
         return images.shift(image, *shift), boxes.moved(symbols, 1.0, shift[1], shift[0])

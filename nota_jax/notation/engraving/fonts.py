@@ -24,6 +24,8 @@ TEXT_FONTS = ("DejaVu Serif", "DejaVu Sans", "Source Serif Pro", "Source Sans Pr
 TEST_TEXT_FONT = "Lato"  # as above
 LOOK_TEXT_FONTS = (*TEXT_FONTS, "STIXGeneral", "cmr10")  # of pages with a look of their own
 
+REGULAR, BOLD, ITALIC = range(3)  # a family's files, and the `weight` of a text
+
 # Left, top, right, bottom.
 Box = tuple[float, float, float, float]
 
@@ -62,7 +64,7 @@ class TextFont:
     scale: float
 
     def width(self, text: str, size: float, weight: int = 0) -> float:
-        """Advance of `text`, in the unit of `size`; weight 0 is regular, 1 bold, 2 italic."""
+        """Advance of `text`, in the unit of `size`; weight: REGULAR, BOLD or ITALIC."""
         return _face(self.files[weight]).getlength(text) * size / _MEASURE_SIZE
 
     def letters(

@@ -18,7 +18,14 @@ from fontTools.pens.boundsPen import BoundsPen
 from fontTools.pens.svgPathPen import SVGPathPen
 from fontTools.pens.transformPen import TransformPen
 
-from nota_jax.notation.engraving.fonts import LOOK_TEXT_FONTS, opened, text_font
+from nota_jax.notation.engraving.fonts import (
+    BOLD,
+    ITALIC,
+    LOOK_TEXT_FONTS,
+    REGULAR,
+    opened,
+    text_font,
+)
 from nota_jax.notation.engraving.glyphs import (
     ACCIDENTALS,
     CLEFS,
@@ -48,8 +55,7 @@ _KINDS = {
 # Most by which a kind of glyph is stretched either way; heads and flags must still meet stems.
 _STRETCH = {"head": 0.07, "flag": 0.12, "rest": 0.12, "accidental": 0.15, "clef": 0.1,
             "meter": 0.15}  # fmt: skip
-_REGULAR, _BOLD, _ITALIC = range(3)
-_FACES = (_REGULAR, _BOLD, _BOLD, _ITALIC)  # of a meter's figures: mostly bold in print
+_FACES = (REGULAR, BOLD, BOLD, ITALIC)  # of a meter's figures: mostly bold in print
 _CUT = 0.35 * UNITS_PER_EM  # half of the height of the line through a cut C
 _GLYPH = re.compile(r'<g id="([0-9A-F]{4})-([^"]*)"><path transform="scale\(1,-1\)" d="([^"]*)"/>')
 _LINE = re.compile(

@@ -17,7 +17,7 @@ import resvg_py
 from PIL import Image, ImageChops
 
 from nota_jax.notation.engraving.errors import EngraveError
-from nota_jax.notation.engraving.fonts import FALLBACK_FONT, TextFont, text_font
+from nota_jax.notation.engraving.fonts import FALLBACK_FONT, ITALIC, TextFont, text_font
 from nota_jax.notation.engraving.glyphs import (
     SPACE,
     TEMPO_BEATS,
@@ -99,12 +99,12 @@ def set_header(
     top = y
     if tune.composer:
         smaller = [unit * s for s in _SIDE_SIZES]
-        fitted, lines = _fit_text(tune.composer, smaller, width, font, weight=2)
+        fitted, lines = _fit_text(tune.composer, smaller, width, font, weight=ITALIC)
         texts = []
         for line in lines:
             y += fitted * _LEADING
             texts.append(text_line(line, size - margin, y - 0.24 * fitted, fitted, "end"))
-            composer_width = max(composer_width, font.width(line, fitted, 2))
+            composer_width = max(composer_width, font.width(line, fitted, ITALIC))
         out.append(f'<g class="composer" font-style="italic">{"".join(texts)}</g>')
     if tune.tempo:
         fitted = _SIDE_SIZES[0] * unit

@@ -15,13 +15,13 @@ from typing import Protocol
 
 import numpy as np
 import pypdfium2
-import resvg_py
 from PIL import Image, ImageChops
 
 from nota_jax.notation import abc
-from nota_jax.notation.engraving.fonts import FALLBACK_FONT, TextFont, text_font
+from nota_jax.notation.engraving.fonts import TextFont
 from nota_jax.notation.engraving.layout import MIN_STAFF_SPACING
 from nota_jax.notation.engraving.page import MARGIN
+from nota_jax.notation.engraving.page import drawn as drawn_svg
 from nota_jax.notation.tune import Tune
 from nota_jax.read import staves
 
@@ -202,16 +202,10 @@ def _rasterised_svg(svg: str, zoom: float, edge: float, font: TextFont) -> Image
     x, y, w, h = x - edge, y - edge, w + 2 * edge, h + 2 * edge
     bare = _VIEW.sub("", _LENGTH.sub("", root[0]))[:-1]
     head = f'{bare} width="{w * zoom:.3f}" height="{h * zoom:.3f}" viewBox="{x} {y} {w} {h}">'
-    files = list(dict.fromkeys((*font.files, text_font(FALLBACK_FONT).files[0])))
     try:
-        raw = resvg_py.svg_to_bytes(
-            svg_string=head + svg[root.end() :], background="white",
-            skip_system_fonts=True, font_files=files, font_family=font.family,
-            serif_family=font.family, sans_serif_family=font.family,
-        )  # fmt: skip
+        return drawn_svg(head + svg[root.end() :], font)
     except ValueError:
         raise Undrawn("its drawing is no SVG") from None
-    return Image.open(io.BytesIO(bytes(raw)))
 
 
 def page(image: Image.Image, wish: Wish) -> bytes:
