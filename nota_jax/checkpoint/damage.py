@@ -48,16 +48,22 @@ def reading(where: Path | str) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, MemoryError):
-        raise
-    except _OVER_FILES as error:
-        if broken_off(error):
+    except Exception as raised:
+        error = _beneath(raised)
+        if not isinstance(error, _OVER_FILES) or broken_off(error):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         number = getattr(error, "errno", None)
         if number in _UNREADABLE or any(word in reason for word in _NOT_THE_DISKS):
             raise UserError(f"cannot read {where}: {reason}") from error
         raise Damaged(f"{where} is damaged: {reason}") from error
+
+
+def _beneath(error: Exception) -> BaseException:
+    """What went wrong: Orbax wraps what it meets within an array in an `Exception` of no kind."""
+    while type(error) is Exception and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def broken_off(error: Exception) -> bool:

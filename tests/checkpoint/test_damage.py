@@ -8,7 +8,9 @@ import shutil
 import jax
 import numpy as np
 import pytest
+import tensorstore
 
+from nota_jax.checkpoint import base as bases
 from nota_jax.checkpoint import damage, slices, steps
 from nota_jax.checkpoint.base import explained, load_base
 from nota_jax.checkpoint.fingerprints import by_path
@@ -218,6 +220,22 @@ def test_a_damaged_base_is_a_sentence_that_says_what_to_do(sound, spoil, name, c
             read()
         assert "\n" not in str(caught.value)
     assert (folder / "checkpoints/3").is_dir()
+
+
+def test_an_array_that_vanishes_while_it_is_read_is_called_damage(tmp_path, monkeypatch):
+    """As where another process sets it aside; Orbax says it with an error of no kind."""
+    params, opened = {"kernel": jax.numpy.arange(4096.0)}, tensorstore.open
+    bases.write(tmp_path / "3", params, {})
+
+    def open_and_take_away(*args, **options):
+        array = opened(*args, **options)
+        array.result()
+        damage.set_aside(tmp_path / "3")
+        return array
+
+    monkeypatch.setattr(tensorstore, "open", open_and_take_away)
+    with pytest.raises(damage.Damaged, match="3 is damaged: .*kernel"):
+        bases.read(tmp_path / "3", params=params)
 
 
 def test_what_is_not_the_files_fault_is_not_called_damage(tmp_path):
