@@ -59,7 +59,7 @@ def reading(where: Path | str) -> Iterator[None]:
         raise Damaged(f"{where} is damaged: {reason}") from error
 
 
-def _beneath(error: Exception) -> BaseException:
+def _beneath(error: BaseException) -> BaseException:
     """What went wrong: Orbax wraps what it meets within an array in an `Exception` of no kind."""
     while type(error) is Exception and error.__cause__ is not None:
         error = error.__cause__
