@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from nota_jax.notation.abc.tokens import TokenError, tokens
 
-_FIELD = re.compile(r"([A-Za-z]):")
+_HEADER_FIELD = re.compile(r"([A-Za-z]):")
+_BODY_FIELD = re.compile(r"([A-Za-z]):(?![|:])")  # `A:|` is a note and a bar line
 _BEFORE = {"slur_open", "grace", "text", "decoration", "tuplet"}
 _EVENTS = {"note", "chord", "rest", "bar_rest"}
 _BEHIND = {"slur_close", "tie"}
@@ -44,9 +45,11 @@ def spans(text: str, bar: int = 0) -> Iterator[Span]:
     Of a line that is not ABC only what stands before the mistake is given.
     """
     start = event = 0
+    header = _BODY_FIELD.match(text) is not None
     for line in text.split("\n"):
-        if field := _FIELD.match(line):
+        if field := (_HEADER_FIELD if header else _BODY_FIELD).match(line):
             yield Span(start + 2, start + len(line), "field", name=field[1])
+            header = header and field[1] != "K"
         begun, last = None, None  # where the coming event's text begins; the event just read
         for kind, first, end in [] if field else _tokens(line, start):
             if last is not None and kind in _BEHIND:
