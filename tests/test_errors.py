@@ -71,7 +71,7 @@ sys.exit(exit_status(command))
 def test_in_a_file_the_error_stands_last_and_on_a_line_of_its_own(tmp_path):
     path = tmp_path / "log"
     with path.open("w") as log:
-        ended = subprocess.run([sys.executable, "-c", SAYS], stdout=log, stderr=log, timeout=120)
+        ended = subprocess.run([sys.executable, "-c", SAYS], stdout=log, stderr=log, timeout=600)
     *before, last = path.read_text().splitlines()
     assert ended.returncode == 2 and last == "error: the disk is full"
     assert before[0] == "resuming" and any("3/9" in line for line in before)
@@ -91,7 +91,7 @@ def test_a_line_is_in_the_file_as_soon_as_it_is_said():
         [sys.executable, "-c", WAITS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert waiting.stdout.readline() == "step 10/60\n"  # it has not ended
-    waiting.communicate("\n", timeout=60)
+    waiting.communicate("\n", timeout=300)
 
 
 GONE = """
@@ -113,4 +113,4 @@ def test_a_reader_that_leaves_is_no_traceback():
     )
     talking.stdout.readline()
     talking.stdout.close()
-    assert talking.wait(timeout=60) == 141 and talking.stderr.read() == ""
+    assert talking.wait(timeout=300) == 141 and talking.stderr.read() == ""

@@ -122,7 +122,7 @@ def wait_for(condition, seconds=120):
 
 
 def ended(process):
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=600)
     return process.returncode, said
 
 

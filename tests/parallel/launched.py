@@ -33,7 +33,7 @@ def launch(count, devices, command, **variables):
             # Compiling less thoroughly halves the time; all runs here are compiled alike.
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
             "--xla_backend_optimization_level=0",
-            "NOTA_START_SECONDS": "60",
+            "NOTA_START_SECONDS": "300",
         }
         if count > 1:
             env |= {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}"}
@@ -50,7 +50,7 @@ def launch(count, devices, command, **variables):
     return processes
 
 
-def finish(processes, timeout=140):
+def finish(processes, timeout=600):
     """[(status, stdout, stderr)] of processes that end by themselves; those that do not, fail."""
     try:
         with ThreadPoolExecutor() as pool:

@@ -27,7 +27,7 @@ def start(folder, *words, processes=1, devices=1):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
     }
-    results = finish(launch(processes, devices, [WORKER, folder, *words], **kept), timeout=300)
+    results = finish(launch(processes, devices, [WORKER, folder, *words], **kept), timeout=1200)
     assert [status for status, *_ in results] == [0] * processes, results
     return results[0][1]
 

@@ -30,7 +30,7 @@ def command(tmp_path):
 
 
 def test_two_processes_build_train_and_evaluate_together(command, tmp_path):
-    (status, said, errors), (other, silent, _) = finish(launch(2, 1, command), timeout=150)
+    (status, said, errors), (other, silent, _) = finish(launch(2, 1, command), timeout=600)
     assert (status, other) == (0, 0), errors
     assert "process 0 of 2" in said
     assert said.count("building the dataset") == said.count("training a byte-level BPE") == 1
@@ -46,7 +46,7 @@ def test_two_processes_build_train_and_evaluate_together(command, tmp_path):
 
 
 def test_commands_that_differ_are_refused(command):
-    results = finish(launch(2, 1, [*command, "--config.seed={index}"]), timeout=100)
+    results = finish(launch(2, 1, [*command, "--config.seed={index}"]), timeout=600)
     assert [status for status, *_ in results] == [2, 2]
     (_, _, first), (_, _, second) = results
     assert "another process has another configuration: start all processes with the same" in first

@@ -43,7 +43,7 @@ def sharded(nano_config, nano_params, nano_batch, tmp_path_factory):
         [sys.executable, script, folder / "job.pkl", folder / "out.pkl"],
         env=environment,
         check=True,
-        timeout=300,
+        timeout=1200,
     )
     return pickle.loads((folder / "out.pkl").read_bytes())
 

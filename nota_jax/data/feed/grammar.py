@@ -93,7 +93,9 @@ class _Characters:
     def walk(self, text: str | None) -> dict[str, np.ndarray]:
         """What a token does from every state; `_PER_STATE`, each [states]."""
         n = len(self._next)
-        out = {name: np.full(n, -1 if name in _MARKS else 0, np.int32) for name in _PER_STATE}
+        out: dict[str, np.ndarray] = {
+            name: np.full(n, -1 if name in _MARKS else 0, np.int32) for name in _PER_STATE
+        }
         at, alive = np.arange(n), np.full(n, text is not None)
         tuplets = np.array(grammar.TUPLETS, np.int32)
         for character in text or ():

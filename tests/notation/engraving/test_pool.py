@@ -220,7 +220,7 @@ def test_ctrl_c_ends_the_workers_and_says_nothing_of_them(tmp_path):
     )  # fmt: skip
     pids = [int(pid) for pid in process.stdout.readline().split()]
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     assert (out.strip(), err) == ("interrupted", "")
     assert len(pids) == 2
     for pid in pids:
