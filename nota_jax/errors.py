@@ -24,12 +24,18 @@ _NEIGHBOUR = re.compile(
 )
 
 
+LONGEST = 3000  # letters of an error
+
+
 class UserError(Exception):
     """Something the user can mend: its text says what is wrong, where, and what to do.
 
     The command-line entry points run through `exit_status`; it never reaches the user as a
-    traceback.
+    traceback.  Whatever a file put into it, it is no longer than a page.
     """
+
+    def __init__(self, text: object = ""):
+        super().__init__(cut(str(text), LONGEST))
 
 
 class TryAgain(UserError):

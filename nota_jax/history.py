@@ -245,7 +245,7 @@ def require_continuable(
         form = FORMS.get(key)
         if role in REASONS:
             refused.append(f"config.{key} was {then!r} and is {now!r}: {REASONS[role]}")
-        elif form is not None and form(then) != form(now):
+        elif form is not None and _form(form, then) != _form(form, now):
             refused.append(
                 f"config.{key} was {then!r} and is {now!r}: its checkpoints hold no arrays for that"
             )
@@ -265,17 +265,29 @@ def _role(key: str) -> str:
     return row.role if row is not None else values.FREE
 
 
+def _form(form: Callable[[Any], Any], value: Any) -> Any:
+    """What `FORMS` makes of a value; of one that makes no sense to it the value."""
+    try:
+        return form(value)
+    except (TypeError, ValueError):
+        return value
+
+
 def require_same_model(
     run_dir: str | Path, state: State, config: Mapping[str, Any], what: str = "was trained"
 ) -> None:
     """The parameters of a run mean in `config.model` what they meant there.
 
-    How many patches are looked at may differ, and the vocabulary's 0 stands for the tokenizer's.
+    How many patches are looked at may differ, and what titles are read from; the vocabulary's 0
+    stands for the tokenizer's.
 
     Raises:
       UserError: naming each key that differs.
     """
-    free = ("model.vision.patches", "model.vision.most_patches", "model.text.vocab_size")
+    free = (
+        "model.vision.patches", "model.vision.most_patches", "model.vision.heading",
+        "model.text.vocab_size",
+    )  # fmt: skip
 
     def meaning(key: str) -> bool:
         return key.startswith("model.") and _role(key) == values.MODEL and key not in free

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+LONGEST_NAME = 255  # bytes of a file's name, on all common file systems
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -99,7 +101,9 @@ def _compiles(x: Any) -> bool:
 
 
 def _is_place(x: Any) -> bool:
-    return isinstance(x, str) and bool(x.strip()) and "://" not in x and "\0" not in x
+    if not isinstance(x, str) or not x.strip() or "://" in x or "\0" in x:
+        return False
+    return all(len(name.encode(errors="surrogatepass")) <= LONGEST_NAME for name in x.split("/"))
 
 
 def _is_pair_of_steps(x: Any) -> bool:
@@ -111,7 +115,8 @@ share = number(0, 1)
 expression = Kind("a regular expression", _compiles)
 # Orbax, ArrayRecord and TensorBoard each reach for buckets in their own way, or not at all.
 place = Kind(
-    "a folder of a file system (of a bucket: mount it with gcsfuse, and give where it is mounted)",
+    f"a folder of a file system, no name on the way longer than {LONGEST_NAME} bytes "
+    "(of a bucket: mount it with gcsfuse, and give where it is mounted)",
     _is_place,
 )
 profiled = Kind(

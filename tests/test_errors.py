@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from nota_jax.errors import UserError, exit_status
+from nota_jax.errors import TryAgain, UserError, exit_status
 
 
 def raising(error):
@@ -66,6 +66,18 @@ def command():
 lines_at_once()
 sys.exit(exit_status(command))
 """
+
+
+def test_a_mistake_is_told_on_a_page_whatever_a_file_has_put_into_it(capsys):
+    def command():
+        raise TryAgain(f"the name {'x' * 100_000} is too long: choose another")
+
+    assert exit_status(command) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: the name xxx") and said.endswith(
+        "x is too long: choose another\n"
+    )
+    assert len(said) < 3100
 
 
 def test_in_a_file_the_error_stands_last_and_on_a_line_of_its_own(tmp_path):

@@ -171,6 +171,12 @@ def test_a_bucket_is_answered_with_how_it_is_reached():
     assert "mount it with gcsfuse" in refusal("run_dir", "gs://bucket/run")
 
 
+def test_a_name_that_no_file_system_takes_is_refused_before_it_is_looked_for():
+    assert values.TABLE["run_dir"].kind.holds("runs/" + "ä" * 127 + "/" + "x" * 255)
+    for name in ("x" * 256, "runs/" + "ä" * 128 + "/phase1"):
+        assert "longer than 255 bytes" in refusal("run_dir", name)
+
+
 def test_a_curriculum_that_is_longer_than_the_run_is_said():
     config = phase1.get_config("tiny")
     config.steps = 20

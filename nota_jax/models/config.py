@@ -21,6 +21,7 @@ REMAT_POLICIES = ("none", "full", "dots")
 PLATFORMS = ("", "cpu", "gpu", "tpu")
 ACTIVATIONS = ("quick_gelu", "gelu")
 PATCHES = ("all", "inked")
+HEADINGS = ("page", "enlarged")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class VisionConfig:
       index (0 is the embedding, −1 the last layer's output).  LLaVA reads −2.
     patches: "all", as CLIP, or "inked": of every picture the `most_patches` with the most ink, and
       paper is zero to them (`models.ink`).
+    heading: what titles and composers are read from: the "page", as all else, or its heading
+      "enlarged" as a second picture (`data.feed.heading`).
     """
 
     image_size: int
@@ -44,6 +47,7 @@ class VisionConfig:
     feature_layer: int = -2
     patches: str = "all"
     most_patches: int = 0
+    heading: str = "page"
 
     def __post_init__(self):
         _require_divisible("vision.image_size", self.image_size, "patch_size", self.patch_size)
@@ -52,6 +56,7 @@ class VisionConfig:
         )
         _require_one_of("vision.hidden_act", self.hidden_act, ACTIVATIONS)
         _require_one_of("vision.patches", self.patches, PATCHES)
+        _require_one_of("vision.heading", self.heading, HEADINGS)
         n, inked = (self.image_size // self.patch_size) ** 2, self.patches == "inked"
         if not (1 <= self.most_patches <= n if inked else self.most_patches == 0):
             raise UserError(
@@ -197,8 +202,7 @@ class NotaGPTConfig:
         parts = {"vision": VisionConfig, "text": TextConfig, "connector": ConnectorConfig}
         try:
             built = {
-                key: parts[key](**value) if key in parts and isinstance(value, Mapping) else value
-                for key, value in values.items()
+                key: parts[key](**value) if key in parts else value for key, value in values.items()
             }
             return cls(**built)
         except TypeError as error:  # names the missing or the unknown field

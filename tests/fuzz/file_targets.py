@@ -147,10 +147,11 @@ def _build_report(data: bytes) -> None:
 
 
 def _chunk(data: bytes) -> None:
-    chunk = staging.read_chunk(_put("chunk", data))
+    path = _put("chunk", data)
+    chunk = staging.read_chunk(path)
     if chunk is not None:
         for split in {split for split, _, _ in chunk.places}:
-            list(staging.read_records([chunk], split))
+            list(staging._records([path], split))
         Tally().add(chunk.tally)
 
 

@@ -47,6 +47,11 @@ def test_what_was_found_once_stays_mended(path):
 _made: set[bytes] = set()
 
 
+class Endless(UserError):
+    def __str__(self):
+        return "x" * 5000
+
+
 def _bad(data: bytes) -> bool:
     if b"refuse" in data:
         raise UserError("a sentence")
@@ -64,7 +69,7 @@ def _bad(data: bytes) -> bool:
     if b"silent" in data:
         raise UserError("")
     if b"endless" in data:
-        raise UserError("x" * 5000)
+        raise Endless
     return True
 
 
@@ -82,7 +87,7 @@ BAD = Target("bad", lambda rng: rng.choice((b"refuse", b"..bug..", b"fine")), _b
         (b"slow", "TooSlow in target"),
         (b"large", "memory jumps"),
         (b"silent", "UserError of 0 letters"),
-        (b"endless", "UserError of 5000 letters"),
+        (b"endless", "Endless of 5000 letters"),
     ],
 )
 def test_what_is_a_find(data, kind, monkeypatch):

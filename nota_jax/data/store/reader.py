@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import collections
+import contextlib
 import hashlib
 import itertools
 import threading
@@ -78,7 +79,7 @@ def split_sizes(directory: str | Path) -> dict[str, int]:
 def missing_shards(directory: str | Path) -> list[Path]:
     """Shards that the metadata of a finished dataset names and that are not there."""
     infos = stored(directory).values()
-    return [path for info in infos for path in map(Path, info.filepaths) if not path.is_file()]
+    return [path for info in infos for path in _shards(info) if not _is_file(path)]
 
 
 class PageReader:
@@ -107,7 +108,7 @@ class PageReader:
         self._shards: list[tuple[Path, str]] = []  # with the task that is read of it
         lengths: list[int] = []
         for info, task in map(known.__getitem__, self.splits):
-            self._shards += [(Path(path), task) for path in info.filepaths]
+            self._shards += [(path, task) for path in _shards(info)]
             lengths += info.shard_lengths
         self._ends = list(itertools.accumulate(lengths))
         self._open: collections.OrderedDict[Path, ArrayRecordReader] = collections.OrderedDict()
@@ -163,9 +164,23 @@ def texts(directory: str | Path, splits: Sequence[str]) -> Iterator[str]:
             yield turn.answer
 
 
+def _shards(info: tfds.core.SplitInfo) -> list[Path]:
+    """The files of a split, as the metadata (TFDS's) name them."""
+    try:
+        return list(map(Path, info.filepaths))
+    except Exception as error:  # of a name that is no pattern
+        raise UserError(f"{layout.INFO} names no shards ({_reason(error)}): {_REBUILD}") from None
+
+
+def _is_file(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # a name that no file can have
+        return path.is_file()
+    return False
+
+
 def _check_shard(path: Path, length: int) -> None:
     """Opens a shard to see that it is whole."""
-    if not path.is_file():
+    if not _is_file(path):
         raise UserError(
             f"the dataset shard {path} is missing: copy it there or build the dataset again with "
             "`python -m nota_jax.data.build`"
