@@ -26,7 +26,7 @@ SHORT_ANSWERS = {"key": 4.0, "title": 2.0, "composer": 2.0}
 def model(size: str) -> ConfigDict:
     """Architecture, in `nota_jax.models.config`'s fields; vocab_size 0 is the tokenizer's own."""
     vision = dict(image_size=336, hidden_act="quick_gelu", layer_norm_eps=1e-5, feature_layer=-2)
-    vision |= dict(patches="all", most_patches=0)
+    vision |= dict(patches="all", most_patches=0, heading="page")
     text = dict(rope_theta=1e6, rms_norm_eps=1e-5, sliding_window=0, tie_word_embeddings=False)
     if size == "tiny":
         vision |= dict(patch_size=14, hidden_size=192, intermediate_size=576, feature_layer=-1)

@@ -118,10 +118,16 @@ def _architecture(config: NotaGPTConfig) -> list[str]:
         "trained with, and reads much worse (figures: docs/evaluation.md of nota_jax). nota_jax "
         "has the rule."
     ]
+    heading = [
+        "- **title and composer are read from a second picture**: the heading of the page, "
+        "enlarged (`nota_jax.data.feed.heading` makes it, and says how); about the whole page "
+        "they were never asked, and in a transcription the answers stand in their place"
+    ]
     return [
         f"- vision: CLIP ViT, {v.num_hidden_layers} layers of width {v.hidden_size}, "
         f"{v.image_size} px, patches of {v.patch_size} px, features of layer {v.feature_layer}",
         *(inked if v.patches == "inked" else []),
+        *(heading if v.heading == "enlarged" else []),
         "- connector: linear, GELU, linear",
         f"- decoder: Mistral, {t.num_hidden_layers} layers of width {t.hidden_size}, "
         f"{t.num_attention_heads} heads ({t.num_key_value_heads} for keys and values), "

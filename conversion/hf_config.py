@@ -282,11 +282,11 @@ def of_directory(
     """
     if (folder / FILE).is_file():
         return NotaGPTConfig.from_dict(read_json(folder / FILE))
-    model = read_json(folder / "config.json").get("model")
-    text = model.get("text") if isinstance(model, dict) else None
-    if not isinstance(text, dict) or image_token is None:
+    model: Any = read_json(folder / "config.json").get("model")
+    described = isinstance(model, dict) and isinstance(model.get("text"), dict)
+    if not described or image_token is None:
         raise UserError(f"{folder} has no description of its model, or no tokenizer/ beside it")
-    text = text | {"vocab_size": vocab_size}
+    text = model["text"] | {"vocab_size": vocab_size}
     # A run asks its machine what to multiply in; that is no part of an architecture.
     known = model | {"text": text, "image_token_id": image_token, "operands": ""}
     return NotaGPTConfig.from_dict(known)

@@ -53,6 +53,7 @@ CHUNKS = ("notes", "fine")
 CONNECTORS = ("mlp2", "mlp1", "resampler")
 ACTIVATIONS = ("quick_gelu", "gelu")
 PATCHES = ("all", "inked")
+HEADINGS = ("page", "enlarged")
 REMAT = ("none", "full", "dots")
 SMALLEST_VOCABULARY = 263  # special tokens and bytes
 SIZES = ("tiny", "small", "mini", "7b")
@@ -108,6 +109,7 @@ TABLE: dict[str, Row] = {
         ("model.vision.feature_layer", whole(-10_000, 10_000), MODEL),
         ("model.vision.patches", one_of(*PATCHES), MODEL),
         ("model.vision.most_patches", whole(0), MODEL),
+        ("model.vision.heading", one_of(*HEADINGS), MODEL),
         ("model.text.vocab_size", whole(0, 2**24), MODEL),
         ("model.text.hidden_size", whole(1), MODEL),
         ("model.text.intermediate_size", whole(1), MODEL),

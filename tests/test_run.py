@@ -49,6 +49,7 @@ def configured(phase, folder):
     c.previous = str(folder / f"phase{c.phase - 1}") if c.phase > 1 else ""
     c.model.vision.update(dict(image_size=336, patch_size=84, hidden_size=16, intermediate_size=32))
     c.model.vision.update(dict(num_hidden_layers=2, num_attention_heads=2, most_patches=12))
+    c.model.vision.heading = "enlarged"
     c.model.text.update(dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1))
     c.model.text.update(dict(num_attention_heads=2, num_key_value_heads=1, head_dim=8))
     c.init_from = c.tokenizer = ""

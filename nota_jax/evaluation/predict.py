@@ -29,12 +29,13 @@ from transformers import PreTrainedTokenizerFast
 
 from nota_jax import progress
 from nota_jax.checkpoint import fingerprints
-from nota_jax.data.feed import chat, images
+from nota_jax.data.feed import chat, heading, images
 from nota_jax.data.feed.evaluation import EvalPage, eval_questions, sampled
 from nota_jax.data.records import question_ids
 from nota_jax.data.store.reader import PageReader
 from nota_jax.evaluation import kept
 from nota_jax.evaluation.answers import ANSWERS
+from nota_jax.evaluation.headed import headed
 from nota_jax.evaluation.metrics import FIELDS, SHORT_ANSWER, TRANSCRIPTIONS, Prediction
 from nota_jax.evaluation.rules import abc_rules
 from nota_jax.models import decode, grammar
@@ -203,19 +204,24 @@ def answer(
     wait for transcriptions.
     """
     answers: dict[tuple[int, int], tuple[str, bool]] = {}
-    rules = _rules(model, tokenizer, settings)
-    views = settings.views
-    pixels = np.zeros((rows, views, *pages[0].image.shape), np.uint8)
-    for i, page in enumerate(pages):
-        pixels[i] = images.views(page.image, views)
-    pixels = pixels.reshape(-1, *pixels.shape[2:])
-    for kind in ("short", "long", *rules):
-        short = kind == "short"
-        asked = [_of_kind(kind, page, rules) for page in pages]
+    rules, views = _rules(model, tokenizer, settings), settings.views
+    apart = heading.subtasks(model.config.vision.heading)
+
+    def of_kind(kind: str, page: EvalPage) -> list[int]:
+        turns = enumerate(page.turns)
+        return [n for n, turn in turns if _kind(turn.subtask, rules, apart) == kind]
+
+    for kind in ("short", "heading", "long", *rules):
+        short = kind in ("short", "heading")
+        asked = [of_kind(kind, page) for page in pages]
         if not any(asked):
             continue
         # Static shapes: every batch of a kind has the same number of places for questions.
-        shaping = [(page, _of_kind(kind, page, rules)) for page in among or pages]
+        shaping = [(page, of_kind(kind, page)) for page in among or pages]
+        pixels = np.zeros((rows, views, *pages[0].image.shape), np.uint8)
+        for i, page in enumerate(pages):
+            shown = heading.enlarged(page.image) if kind == "heading" else page.image
+            pixels[i] = images.views(shown, views)
         places = max(len(FIELDS) if short else 1, *(len(ns) for _, ns in shaping))
         longest = max(len(page.prompts[n]) for page, ns in shaping for n in ns)
         turns = np.full((rows, places, longest), tokenizer.pad_token_id, np.int32)
@@ -231,7 +237,7 @@ def answer(
         found = decode.generate(
             model,
             params,
-            normalize(pixels),
+            normalize(pixels.reshape(-1, *pixels.shape[2:])),
             np.tile(np.asarray(pages[0].prefix, np.int32), (rows, 1)),
             turns,
             lengths,
@@ -250,16 +256,28 @@ def answer(
                 text = chat.decode_answer(tokenizer, ids)
                 text = closed(text) if kind == "abc" and rules else text
                 answers[i, n] = text, len(ids) >= limit
+    if apart:
+        _write_headings(answers, pages)
     return [answers[i, n] for i, page in enumerate(pages) for n in range(len(page.turns))]
 
 
-def _of_kind(kind: str, page: EvalPage, rules: Mapping[str, Any]) -> list[int]:
-    """Which of a page's questions are of a kind."""
-    return [n for n, turn in enumerate(page.turns) if _kind(turn.subtask, rules) == kind]
+def _write_headings(
+    answers: dict[tuple[int, int], tuple[str, bool]], pages: Sequence[EvalPage]
+) -> None:
+    """Puts what was read from the enlarged heading into the page's transcription."""
+    for i, page in enumerate(pages):
+        by_subtask = {turn.subtask: n for n, turn in enumerate(page.turns)}
+        read = {name: answers[i, by_subtask[name]][0] for name in heading.SUBTASKS
+                if name in by_subtask}  # fmt: skip
+        if (n := by_subtask.get("abc")) is not None:
+            text, cut = answers[i, n]
+            answers[i, n] = headed(text, read), cut
 
 
-def _kind(subtask: str, rules: Mapping[str, Any]) -> str:
-    """Which questions are answered together."""
+def _kind(subtask: str, rules: Mapping[str, Any], apart: Sequence[str]) -> str:
+    """Which questions are answered together, about the same pictures."""
+    if subtask in apart:
+        return "heading"
     return "short" if subtask in FIELDS else subtask if subtask in rules else "long"
 
 

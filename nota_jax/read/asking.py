@@ -18,7 +18,7 @@ from conversion import from_hf, hf_config, tensors
 from nota_jax import places
 from nota_jax.checkpoint import steps
 from nota_jax.data.build.phrasings import EXTRACTION_QUESTIONS
-from nota_jax.data.feed import chat, images, tokenizer
+from nota_jax.data.feed import chat, heading, images, tokenizer
 from nota_jax.errors import UserError
 from nota_jax.evaluation.metrics import FIELDS
 from nota_jax.evaluation.rules import abc_rules
@@ -124,10 +124,16 @@ def _computed(config: NotaGPTConfig) -> NotaGPTConfig:
 
 def header(asked: Asked, image: np.ndarray) -> dict[str, str]:
     """The header fields of a picture uint8 [S, S, 3], by subtask."""
-    questions = [EXTRACTION_QUESTIONS[name][0] for name in FIELDS]
-    (found,) = _generate(asked, [image], questions, SHORT)
-    texts = (chat.decode_answer(asked.tokenizer, ids) for ids in found)
-    return dict(zip(FIELDS, texts, strict=True))
+    apart = heading.subtasks(asked.model.config.vision.heading)
+    answers = dict[str, str]()
+    for names in (apart, [name for name in FIELDS if name not in apart]):
+        if names:
+            shown = heading.enlarged(image) if names is apart else image
+            questions = [EXTRACTION_QUESTIONS[name][0] for name in names]
+            (found,) = _generate(asked, [shown], questions, SHORT)
+            texts = (chat.decode_answer(asked.tokenizer, ids) for ids in found)
+            answers |= dict(zip(names, texts, strict=True))
+    return {name: answers[name] for name in FIELDS}
 
 
 def transcribe(asked: Asked, pictures: Sequence[np.ndarray]) -> list[Answer]:
@@ -159,13 +165,12 @@ def _generate(
     rows = next(n for n in PAGES if n >= len(pictures))
     pixels = np.full((rows, asked.views, asked.size, asked.size, 3), 255, np.uint8)
     pixels[: len(pictures)] = [images.views(picture, asked.views) for picture in pictures]
-    pixels = pixels.reshape(-1, *pixels.shape[2:])
     lengths = np.tile(np.array(list(map(len, prompts)), np.int32), (rows, 1))
     lengths[len(pictures) :] = 0
     out = decode.generate(
-        model, asked.params, normalize(pixels), np.tile(np.array(prefix, np.int32), (rows, 1)),
-        np.tile(turns, (rows, 1, 1)), lengths, max_new_tokens=limit,
-        eos_ids=(tok.eos_token_id,), rules=rules, views=asked.views,
+        model, asked.params, normalize(pixels.reshape(-1, *pixels.shape[2:])),
+        np.tile(np.array(prefix, np.int32), (rows, 1)), np.tile(turns, (rows, 1, 1)), lengths,
+        max_new_tokens=limit, eos_ids=(tok.eos_token_id,), rules=rules, views=asked.views,
     )  # fmt: skip
     return [
         [out.tokens[row, q, : out.lengths[row, q]].tolist() for q in range(len(prompts))]

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nota_jax.data.feed import pictures
+from nota_jax.data.feed import heading, pictures
 from nota_jax.errors import UserError
+from nota_jax.evaluation.headed import headed
 from nota_jax.notation import abc
 from nota_jax.notation.abc.spans import bar_spans
 from nota_jax.read import asking, joining, staves, views
@@ -108,6 +109,8 @@ def read(
     if cut_off:
         where = "the page" if len(found) == 1 else f"{cut_off} of {len(found)} parts"
         notes.append(f"{where} holds more than the {asking.LONG} tokens that are written at most")
+    if heading.subtasks(asked.model.config.vision.heading):
+        text = headed(text, answers)
     bars = _bars(text, found, shown, asked, picture)
     notes += faults(text)
     seconds = {"picture": looked - loaded, "model": time.monotonic() - looked,

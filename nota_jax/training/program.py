@@ -18,6 +18,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
+from nota_jax.data.feed import heading
 from nota_jax.data.feed.pipeline import PipelineConfig
 from nota_jax.errors import UserError
 from nota_jax.models.config import NotaGPTConfig
@@ -145,6 +146,7 @@ def pipeline_config(
         turns_per_row=d.turns_per_row,
         subtasks=tuple(d.subtasks),
         shares=tuple(sorted(d.shares.items())),
+        apart=heading.subtasks(config.model.vision.heading) if d.pictures else (),
         image_mode=d.image_mode,
         jitter=d.jitter,
         degrade=d.degrade,

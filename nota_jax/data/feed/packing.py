@@ -55,6 +55,7 @@ class RowSettings:
     subtasks: names to keep, or names with a minus in front to leave out; () keeps all.
     shares: (subtask, share) for subtasks that only that share of their pages asks, the same pages
       in every epoch: a mixture.
+    apart: subtasks that share no row with others: they are asked about another picture of the page.
     """
 
     n_image_tokens: int
@@ -63,6 +64,7 @@ class RowSettings:
     turns_per_row: int = 0
     subtasks: tuple[str, ...] = ()
     shares: tuple[tuple[str, float], ...] = ()
+    apart: tuple[str, ...] = ()
 
     @property
     def max_length(self) -> int:
@@ -174,7 +176,7 @@ def _write(
             arrays["prompt_lengths"].append([turn.n_prompt for turn in turns])
             arrays["turn_numbers"].append([turn.number for turn in turns])
             arrays["turn_pages"].append(first + np.repeat(np.arange(len(kept)), [*map(len, kept)]))
-            rows = [_pack([len(turn.ids) for turn in of_page], room, most) for of_page in kept]
+            rows = [_rows(of_page, room, most, settings.apart) for of_page in kept]
             sizes = _joined(rows)
             ends = np.cumsum(sizes)
             of_rows = np.diff(np.cumsum([0, *lengths])[[0, *ends]])
@@ -220,7 +222,7 @@ def _kept(
     room: int,
     dropped: collections.Counter[str],
 ) -> list[_Turn]:
-    """Of a page the turns that are asked; counts those that are too long for it."""
+    """Of a page the turns that are asked, those apart last; counts those that are too long."""
     shares, kept = dict(settings.shares), []
     for turn in turns:
         if not _asked(turn.subtask, settings.subtasks):
@@ -229,7 +231,7 @@ def _kept(
             dropped[turn.subtask] += 1
         elif _drawn(turn.subtask, page, shares.get(turn.subtask, 1.0)):
             kept.append(turn)
-    return kept
+    return sorted(kept, key=lambda turn: turn.subtask in settings.apart)
 
 
 def _tokenised(
@@ -267,6 +269,14 @@ def _drawn(subtask: str, page: int, share: float) -> bool:
     return int.from_bytes(digest[:4], "little") < share * 2**32
 
 
+def _rows(turns: Sequence[_Turn], room: int, most: int, apart: Sequence[str]) -> list[int]:
+    """Turns per row of a page, whose turns `apart` come last."""
+    together: tuple[list[int], list[int]] = [], []
+    for turn in turns:
+        together[turn.subtask in apart].append(len(turn.ids))
+    return [size for lengths in together for size in _pack(lengths, room, most)]
+
+
 def _pack(lengths: Sequence[int], room: int, most: int) -> list[int]:
     """Turns per row when each row takes as many of the coming turns as fit; `most`: 0 for any."""
     sizes: list[int] = []
@@ -294,6 +304,7 @@ def _cache_key(pages: PageReader, tok: PreTrainedTokenizerFast, settings: RowSet
             "turns_per_row": settings.turns_per_row,
             "subtasks": settings.subtasks,
             "shares": settings.shares,
+            "apart": settings.apart,
         },
         dataclasses.asdict(chat.template(settings.template)),
     ]

@@ -22,7 +22,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from nota_jax.data import degrade, lettering
-from nota_jax.data.feed import images, labels, lengths, order, packing, rows, tokenizer
+from nota_jax.data.feed import heading, images, labels, lengths, order, packing, rows, tokenizer
 from nota_jax.data.records import Page, question_ids
 from nota_jax.data.store.reader import PageReader
 from nota_jax.errors import UserError
@@ -179,14 +179,17 @@ class Pipeline:
             lot = self._rng(5, step, number)
             image: np.ndarray | None
             if self.config.pictures and lot.random() < self.config.letters:
-                image, symbols = self._text(step, number, lot)
+                image, symbols, shift = self._text(step, number, lot)
                 of_row["weights"][:] = 0
             else:
-                image, symbols = self._picture(page, shifts[i])
+                image, symbols, shift = self._picture(page), self._symbols(page), shifts[i]
             if image is not None:
                 if self.config.degrade:
                     image = self._degrade(image, symbols, self._rng(4, step, number))
-                of_row["images"][:] = image
+                if self._subtask(page, turns[0]) in self.config.apart:
+                    image, symbols = heading.enlarged(image), heading.moved(symbols, image)
+                of_row["images"][:] = images.shift(image, *shift)
+            symbols = boxes.moved(symbols, 1.0, shift[1], shift[0])
             if self.config.extras:
                 self._label(of_row, row, page, symbols, self._rng(3, step, number))
             if self.config.corrupt:
@@ -196,31 +199,28 @@ class Pipeline:
             ids.append([named[number] for number in numbers])
         return {**arrays, "ids": ids, "rows": len(batch[1])}
 
-    def _picture(self, page: Page, shift: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-        """A page's picture, moved by `shift`, and its symbols; no picture where none is wanted."""
-        symbols, image = self._symbols(page, shift), None
-        if self.config.pictures:
-            size, mode = self.config.image_size, self.config.image_mode
-            image = images.shift(images.load(page.png, size, mode, name=page.id), *shift)
-        return image, symbols
+    def _picture(self, page: Page) -> np.ndarray | None:
+        """A page's picture; None where none is wanted."""
+        if not self.config.pictures:
+            return None
+        return images.load(page.png, self.config.image_size, self.config.image_mode, name=page.id)
 
     def _text(
         self, step: int, number: int, lot: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """A page of text, at any place of a patch by lot, and its letters."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A page of text, its letters, and how far it is to move: to any place of a patch."""
         most = self.config.patch // 2
         shift = lot.integers(-most, most + 1, 2)
         seed = int(self._rng(6, step // STEPS_OF_A_TEXT, number).integers(2**32))
         image, symbols = lettering.page(self.config.image_size, seed)
-        return images.shift(image, *shift), boxes.moved(symbols, 1.0, shift[1], shift[0])
+        return image, symbols.copy(), shift
 
-    def _symbols(self, page: Page, shift: np.ndarray) -> np.ndarray:
-        """What the picture shows, if anyone asks, where it moved by `shift`, down and right; of a
-        picture from elsewhere nobody knows."""
+    def _symbols(self, page: Page) -> np.ndarray:
+        """What the picture shows, if anyone asks; of a picture from elsewhere nobody knows."""
         if not (self.config.extras and page.symbols):
             return np.zeros(0, boxes.SYMBOL)
         scale, x, y = images.placement(page.png, self.config.image_size, self.config.image_mode)
-        return boxes.moved(boxes.unpack(page.symbols), scale, x + shift[1], y + shift[0])
+        return boxes.moved(boxes.unpack(page.symbols), scale, x, y)
 
     def _degrade(
         self, image: np.ndarray, symbols: np.ndarray, rng: np.random.Generator
@@ -266,8 +266,10 @@ class Pipeline:
         """Gives the answers of some subtasks their weight."""
         weights = dict(self.config.weights)
         for turn, _, predicted in rows.answers(self.plan, row) if weights else ():
-            subtask = page.turns[int(self.plan.turn_numbers[turn])].subtask
-            of_row["weights"][predicted] *= weights.get(subtask, 1.0)
+            of_row["weights"][predicted] *= weights.get(self._subtask(page, turn), 1.0)
+
+    def _subtask(self, page: Page, turn: int) -> str:
+        return page.turns[int(self.plan.turn_numbers[turn])].subtask
 
     def _corrupt(self, of_row: dict[str, np.ndarray], rng: np.random.Generator) -> None:
         """Shows other notes and numbers in the answers' places."""

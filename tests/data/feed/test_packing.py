@@ -57,6 +57,22 @@ def test_a_further_row_is_opened_only_when_the_next_turn_does_not_fit(pages, tok
             assert plan.row_lengths[row] + lengths[following] > SETTINGS.max_length
 
 
+def test_what_is_asked_about_another_picture_shares_no_row(pages, tok, tmp_path):
+    settings = dataclasses.replace(SETTINGS, apart=("title", "composer"))
+    plan = plan_rows(pages, tok, settings, cache_dir=tmp_path)
+    asked = {(p, turn.subtask) for p, page in enumerate(pages) for turn in page.turns}
+    found = []
+    for row in range(plan.n_rows):
+        of_row = []
+        for turn in plan.turns(row):
+            page = int(plan.turn_pages[turn])
+            of_row.append((page, pages[page].turns[int(plan.turn_numbers[turn])].subtask))
+        assert len({subtask in settings.apart for _, subtask in of_row}) == 1
+        assert len({page for page, _ in of_row}) == 1
+        found += of_row
+    assert len(found) == len(asked) and set(found) == asked
+
+
 def test_each_turn_of_a_row_reads_like_a_row_of_its_own(pages, tok, tmp_path):
     """Tokens, positions, targets and weights of a turn are those of prefix + that turn alone."""
     shared = plan_rows(pages, tok, SETTINGS, cache_dir=tmp_path)

@@ -10,7 +10,7 @@ import pytest
 
 from nota_jax.data import lettering
 from nota_jax.data.build import dataset as builder
-from nota_jax.data.feed import chat, labels, tokenizer
+from nota_jax.data.feed import chat, heading, labels, tokenizer
 from nota_jax.data.feed.pipeline import STEPS_OF_A_TEXT, Pipeline, PipelineConfig
 from nota_jax.data.feed.tokenizer import train_bpe
 from nota_jax.data.store import layout, writer
@@ -354,6 +354,42 @@ def test_labels_come_with_the_pages_that_have_them(tmp_path):
                 assert (address[place] >= 0).all()
                 looked += 1
     assert looked > 10
+
+
+def test_titles_are_asked_of_the_enlarged_heading(tmp_path):
+    """And every letter of the answer looks at a patch that holds it there."""
+    config = PipelineConfig(
+        n_image_tokens=4, image_size=336, batch_size=2, lengths=(400,), jitter=5,
+        subtasks=("title", "composer", "meter"), apart=heading.SUBTASKS,
+        extras=("symbols", "look", "address"),
+    )  # fmt: skip
+    (tmp_path / "tunes").mkdir()
+    tune = "X:1\nT:Tutti\nC:A. Oz\nM:4/4\nL:1/8\nK:G\nGABc dedB|cABG A4|G8|\n"
+    (tmp_path / "tunes/one.abc").write_text(tune)
+    dataset = tmp_path / "data"
+    builder.build(dataset, [f"path:{tmp_path / 'tunes'}"], workers=1)
+    part = next(iter(split_sizes(dataset))).split("_", 1)[1]
+    splits = [f"extraction_{part}"]
+    tok = train_bpe(
+        texts(dataset, splits), 263, tmp_path / "bpe", "fine"
+    )  # bytes: letter by letter
+    letter = labels.NAMES.index("letter")
+    letters, pictures = [], {}
+    for batch in Pipeline(dataset, splits, tok, config, epochs=2):
+        for row, ids in enumerate(batch["ids"]):
+            asked = {name.split(":")[-1] for name in ids}
+            assert asked in ({"title", "composer"}, {"meter"})
+            pictures[asked == {"meter"}] = batch["images"][row]
+            looks = batch["look"][row, :, 0]
+            for place in np.flatnonzero(looks >= 0) if "title" in asked else ():
+                said = tok.decode([batch["targets"][row, place]]).strip()
+                there = batch["symbols"][row, looks[place], :, letter]
+                if len(said) == 1:
+                    assert labels._LETTERS.index(said) in there
+                    letters.append(said)
+    assert {"T", "u", "t", "i", "A", "O", "z"} <= set(letters)
+    ink = {page: (pictures[page] < 128).all(-1).sum() for page in pictures}
+    assert ink[False] != ink[True] and len(pictures) == 2
 
 
 def test_a_page_of_text_stands_for_some_steps_in_another_place_each_time(make, monkeypatch):
