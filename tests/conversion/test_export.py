@@ -200,18 +200,22 @@ def test_the_card_names_the_runs_that_trained_the_parts_and_their_data(tmp_path,
 
 
 def test_a_tower_that_looks_at_inked_patches_goes_out_and_comes_back(tmp_path, tok):
-    vision = dict(patches="inked", most_patches=7)
+    vision = dict(patches="inked", most_patches=7, heading="enlarged")
     config = with_tokenizer(tiny(vision=vision), tok)
     params = run_directory(tmp_path / "run", config, tok)
     to_hf.export(to_hf.open_run(tmp_path / "run"), tmp_path / "hf", say=quiet)
     text = (tmp_path / "hf/README.md").read_text()
     assert f"it looks at 7 of a page's {config.vision.num_patches} patches" in text
+    assert "title and composer are read from a second picture" in text
     processor = json.loads((tmp_path / "hf/preprocessor_config.json").read_text())
     assert processor["image_mean"] == [1.0, 1.0, 1.0]  # white is zero to it
     back = from_hf.load(tmp_path / "hf", config, None, quiet)
     jax.tree.map(np.testing.assert_array_equal, back, params)
     other = with_tokenizer(tiny(vision=vision | {"most_patches": 8}), tok)
     with pytest.raises(UserError, match="vision.most_patches is 7 there and 8 here"):
+        from_hf.load(tmp_path / "hf", other, None, quiet)
+    other = with_tokenizer(tiny(vision=vision | {"heading": "page"}), tok)
+    with pytest.raises(UserError, match="vision.heading is enlarged there and page here"):
         from_hf.load(tmp_path / "hf", other, None, quiet)
     LlavaForConditionalGeneration.from_pretrained(tmp_path / "hf")  # reads all patches
     with pytest.raises(UserError, match="looks at inked patches alone"):

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 
 from nota_jax.notation import abc
-from nota_jax.notation.abc.spans import spans
+from nota_jax.notation.abc.spans import bar_spans, spans
 from tests.notation.tune_strategies import tunes
 
 
@@ -27,6 +27,13 @@ def test_every_character_of_a_small_text_is_told():
 
 def test_text_that_is_no_abc_ends_its_line_alone():
     assert [s[2:5] for s in spans("G ?€ A|\nB")] == [("event", 0, 0), ("event", 0, 1)]
+
+
+def test_a_note_before_a_repeat_is_no_field_and_a_title_of_colons_is_one():
+    text = "X:1\nT::|\nK:C\nA:|\nB:|\n"
+    assert [s.name for s in spans(text) if s.kind == "field"] == ["X", "T", "K"]
+    assert [text[start:end] for start, end in bar_spans(text)] == ["A:|", "B:|"]
+    assert [s.kind for s in spans("A:|B|]")] == ["event", "bar line"] * 2
 
 
 @given(tunes())
