@@ -131,7 +131,8 @@ def require_llava(folder: Path) -> None:
     kind = config.get("model_type")
     if kind in (None, "mistral", "clip", "clip_vision_model") or "llava" in str(kind):
         return
-    made = ", ".join(map(str, config.get("architectures") or ())) or "no architecture named"
+    named = config.get("architectures")
+    made = ", ".join(map(str, named if isinstance(named, list) else ())) or "no architecture named"
     family = f"{folder} holds a {kind!r} ({made}), which is not a LLaVA"
     if "vision_config" in config:
         raise UserError(f"{family}: of models with pictures only CLIP with a Mistral is read here")

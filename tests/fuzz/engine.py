@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -33,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 1.0  # of the processor, that one input may take, where its target says nothing else
 JUMP_BYTES = 256 * 2**20  # of memory, that one input may take
 GROWTH_BYTES = 48 * 2**20  # that all inputs of a run may leave behind, from its first quarter on
+STUCK = 600.0  # of the clock, at one input
 LONGEST_INPUT = 2**20
 LONGEST_SENTENCE = 3000  # letters of an error: what was typed is shown in part
 DONE = 100  # a status that no interpreter ends with by itself
@@ -209,11 +211,7 @@ def watched(name: str, seed: int, seconds: float, out: Path, say: Callable[[str]
         while (left := until - time.monotonic()) > 0.5:
             arguments = [name, str(seed), str(left), str(first), shared.name, str(out)]
             command = [sys.executable, "-m", "tests.fuzz.engine", *arguments]
-            # Nothing that a target does may be late by hours; a hang in native code is a find too.
-            try:
-                ended = subprocess.run(command, cwd=ROOT, timeout=left + 120).returncode
-            except subprocess.TimeoutExpired:
-                ended = None
+            ended = _end(subprocess.Popen(command, cwd=ROOT), shared)
             if ended is not None and ended >= DONE:
                 return finds + ended - DONE
             finds += 1
@@ -223,6 +221,23 @@ def watched(name: str, seed: int, seconds: float, out: Path, say: Callable[[str]
             how = "hangs in native code" if ended is None else f"the process ended with {ended}"
             keep(out / name, Find(how, how, data), say)
     return finds
+
+
+def _end(process: subprocess.Popen[bytes], shared: IO[bytes]) -> int | None:
+    """The status of a process, or None: it was at one input for so long that it hangs, in code that
+    hears no signals.  By its progress, not by its time, for a busy machine may let it wait."""
+    last, since = b"", time.monotonic()
+    while True:
+        try:
+            return process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            shared.seek(0)
+            if (here := shared.read(16)) != last:
+                last, since = here, time.monotonic()
+            elif time.monotonic() - since > STUCK:
+                process.kill()
+                process.wait()
+                return None
 
 
 def keep(folder: Path, find: Find, say: Callable[[str], None]) -> None:

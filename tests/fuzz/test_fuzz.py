@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import random
+import subprocess
 import time
 from pathlib import Path
 
@@ -136,6 +138,30 @@ def test_a_process_that_dies_is_a_find_with_its_input(tmp_path, monkeypatch):
         if path.suffix != ".txt"
     }
     assert finds >= 1 and kept == b"3" and "the process ended with -9" in said[0]
+
+
+@pytest.mark.parametrize(("goes_on", "status"), [(True, engine.DONE), (False, None)])
+def test_a_hang_is_told_by_its_input_that_stays_and_not_by_the_time_it_takes(
+    goes_on, status, monkeypatch
+):
+    clock, shared = [0.0], io.BytesIO(bytes(16))
+    monkeypatch.setattr(engine.time, "monotonic", lambda: clock[0])
+
+    class Process:
+        killed = False
+
+        def wait(self, timeout=None):
+            clock[0] += 5
+            if self.killed or clock[0] > 10 * engine.STUCK:
+                return engine.DONE
+            if goes_on:
+                shared.getbuffer()[:8] = int(clock[0]).to_bytes(8, "little")
+            raise subprocess.TimeoutExpired("fuzz", timeout)
+
+        def kill(self):
+            self.killed = True
+
+    assert engine._end(Process(), shared) == status
 
 
 def test_the_same_seed_makes_the_same_inputs():
