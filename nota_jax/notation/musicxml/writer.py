@@ -27,6 +27,7 @@ EXPRESSIONS = {
     "H": "Fermata", "T": "Trill", "~": "Turn", "turn": "Turn", "M": "Mordent",
     "P": "InvertedMordent",
 }  # fmt: skip
+_MAXIMA = 32  # MusicXML's longest note, in quarters
 _ITSELF = '<creator type="composer">Music21</creator>'
 _FRAGMENT = "<movement-title>Music21 Fragment</movement-title>"
 BAR_LINES = {"": "none", "|": "regular", "||": "double", "|]": "final", "[|": "heavy-light"}
@@ -67,7 +68,7 @@ def score(tune: Tune, *, displayed: bool = True) -> Any:
     Raises:
       UserError: the tune has no bars.
     """
-    from music21 import metadata, spanner, stream, tempo
+    from music21 import duration, metadata, spanner, stream, tempo
 
     if not tune.bars:
         raise UserError("the tune has no bars: there is nothing to write")
@@ -100,8 +101,10 @@ def score(tune: Tune, *, displayed: bool = True) -> Any:
             part.insert(0, spanner.Slur(first, heads[end]))
     if tune.tempo is not None and tune.tempo.rate and tune.tempo.beats:
         beat = float(4 * sum(tune.tempo.beats, Fraction(0)))
-        words = tune.tempo.words or None
-        measures[0].insert(0, tempo.MetronomeMark(words, tune.tempo.rate, beat))
+        words, rate = tune.tempo.words or None, tune.tempo.rate
+        if beat > _MAXIMA or duration.Duration(beat).type == "complex":  # no single note is so long
+            rate, beat = round(rate * beat), 1.0
+        measures[0].insert(0, tempo.MetronomeMark(words, rate, beat))
     elif tune.tempo is not None and tune.tempo.words:
         measures[0].insert(0, tempo.TempoText(tune.tempo.words))
     whole = stream.Score()

@@ -47,6 +47,15 @@ def expected(tune: Tune):
     return sorted((s.onset, s.duration, s.midi) for s in walk.sounding_notes(tune))
 
 
+@pytest.mark.parametrize(
+    ("tempo", "quarters"), [("3/8=100", 150), ("5/8=40", 100), ("5/4=60", 300), ("64/4=4", 256)]
+)
+def test_a_tempo_of_a_beat_that_no_single_note_lasts_is_written_in_quarters(tempo, quarters):
+    score = read_back(musicxml.write(abc.parse(TUNE.replace("3/8=100", tempo))))
+    (mark,) = score.flatten().getElementsByClass("MetronomeMark")
+    assert mark.getQuarterBPM() == quarters
+
+
 def test_what_is_written_comes_back_as_it_was():
     tune = abc.parse(TUNE)
     score = read_back(musicxml.write(tune))
