@@ -28,6 +28,7 @@ class Draft:
     bar: int
     duration: Fraction
     notes: list[Note] = field(default_factory=list)
+    tied_whole: bool = False  # a tie stands behind it, not behind one of its heads
     bar_rest: bool = False
     joined: bool = False  # no space before the next event
     tuplet: Tuplet | None = None
@@ -42,6 +43,7 @@ class Draft:
     def tie(self) -> None:
         """A tie from all of its heads."""
         self.notes = [replace(note, tie=True) for note in self.notes]
+        self.tied_whole = True
 
     @property
     def sounding(self) -> Fraction:

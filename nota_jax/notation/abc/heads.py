@@ -100,7 +100,7 @@ def put_on(draft: Draft, read: Heads, accidentals: Accidentals, before: Draft | 
     if before is None or not tied:
         return
     joined = {(n.diatonic, n.alter) for n in tied} & {(n.diatonic, n.alter) for n in meant}
-    if all(note.tie for note in before.notes) or not joined:
+    if before.tied_whole or not joined:
         before.notes = [
             dataclasses.replace(n, tie=n.tie and (n.diatonic, n.alter) in joined)
             for n in before.notes
