@@ -70,7 +70,7 @@ def configuration(folder: Path, name: str, steps: int) -> Any:
     c.run_dir, c.data.dir, c.previous = str(folder / name), str(folder / "dataset"), ""
     c.data.tasks, c.objective, c.loss_weights = ("extraction",), "answers", dict(answers=1.0)
     c.aids.update(dict(gaze=0.0, address=0.0, symbols=0.0))
-    c.model.vision.update(dict(image_size=SIZE, patch_size=12, most_patches=8))
+    c.model.vision.update(dict(image_size=SIZE, patch_size=12, most_patches=8, heading="page"))
     c.data.lengths, c.data.threads = (256,), 2
     c.steps, c.save_every, c.log_every = steps, 2, 1
     if processes.several():
