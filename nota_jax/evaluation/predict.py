@@ -19,7 +19,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,16 @@ def answer(
         turns = enumerate(page.turns)
         return [n for n, turn in turns if _kind(turn.subtask, rules, apart) == kind]
 
+    @cache
+    def pixels(close: bool) -> np.ndarray:
+        """All views of the pages, or of their enlarged headings, [rows · views, S, S, 3]."""
+        shape = pages[0].image.shape
+        out = np.zeros((rows, views, *shape), np.uint8)
+        for i, page in enumerate(pages):
+            shown = heading.enlarged(page.image)[0] if close else page.image
+            out[i] = images.views(shown, views)
+        return out.reshape(-1, *shape)
+
     for kind in ("short", "heading", "long", *rules):
         short = kind in ("short", "heading")
         asked = [of_kind(kind, page) for page in pages]
@@ -218,10 +228,6 @@ def answer(
             continue
         # Static shapes: every batch of a kind has the same number of places for questions.
         shaping = [(page, of_kind(kind, page)) for page in among or pages]
-        pixels = np.zeros((rows, views, *pages[0].image.shape), np.uint8)
-        for i, page in enumerate(pages):
-            shown = heading.enlarged(page.image) if kind == "heading" else page.image
-            pixels[i] = images.views(shown, views)
         places = max(len(FIELDS) if short else 1, *(len(ns) for _, ns in shaping))
         longest = max(len(page.prompts[n]) for page, ns in shaping for n in ns)
         turns = np.full((rows, places, longest), tokenizer.pad_token_id, np.int32)
@@ -237,7 +243,7 @@ def answer(
         found = decode.generate(
             model,
             params,
-            normalize(pixels.reshape(-1, *pixels.shape[2:])),
+            normalize(pixels(kind == "heading")),
             np.tile(np.asarray(pages[0].prefix, np.int32), (rows, 1)),
             turns,
             lengths,

@@ -128,7 +128,7 @@ def header(asked: Asked, image: np.ndarray) -> dict[str, str]:
     answers = dict[str, str]()
     for names in (apart, [name for name in FIELDS if name not in apart]):
         if names:
-            shown = heading.enlarged(image) if names is apart else image
+            shown = heading.enlarged(image)[0] if names is apart else image
             questions = [EXTRACTION_QUESTIONS[name][0] for name in names]
             (found,) = _generate(asked, [shown], questions, SHORT)
             texts = (chat.decode_answer(asked.tokenizer, ids) for ids in found)

@@ -19,6 +19,7 @@ SUBTASKS = ("title", "composer")
 _ZOOM = 2
 _DARK = 0.7  # of the page's median: what is darker is ink
 _ABOVE = 1 / 84  # of the page's side, that stays above the topmost ink
+_NONE = np.zeros(0, boxes.SYMBOL)
 
 
 def subtasks(shown: str) -> tuple[str, ...]:
@@ -26,8 +27,11 @@ def subtasks(shown: str) -> tuple[str, ...]:
     return SUBTASKS if shown == "enlarged" else ()
 
 
-def enlarged(image: np.ndarray) -> np.ndarray:
-    """The heading of a page; both are uint8 [S, S, 3]."""
+def enlarged(image: np.ndarray, symbols: np.ndarray = _NONE) -> tuple[np.ndarray, np.ndarray]:
+    """A page's heading, both uint8 [S, S, 3], and its symbols (`boxes.SYMBOL`) as they lie there.
+
+    What two pieces show comes twice, and the middle one's last: there a text is looked for first.
+    """
     size, height, row = len(image), _height(len(image)), _top(image)
     strip = Image.fromarray(image[row : row + height])
     wide = strip.resize((_ZOOM * size, _ZOOM * height), Image.Resampling.BICUBIC)
@@ -35,17 +39,12 @@ def enlarged(image: np.ndarray) -> np.ndarray:
     for number, left in enumerate(_lefts(size)):
         piece = wide.crop((_ZOOM * left, 0, _ZOOM * left + size, _ZOOM * height))
         out[_ZOOM * height * number :][: _ZOOM * height] = np.asarray(piece)
-    return out
+    return out, _moved(symbols, size, row)
 
 
-def moved(symbols: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Where the symbols of a page (`boxes.SYMBOL`) lie in its enlarged heading.
-
-    What two pieces show comes twice, and the middle one's last: there a text is looked for first.
-
-    image: of the page.
-    """
-    size, height, row = len(image), _height(len(image)), _top(image)
+def _moved(symbols: np.ndarray, size: int, row: int) -> np.ndarray:
+    """The symbols of a page of which the strip begins at `row`."""
+    height = _height(size)
     lefts, box, found = _lefts(size), symbols["box"], []
     middle = (box[:, 1] + box[:, 3]) / 2 - row
     for number in (0, 2, 1):
@@ -58,8 +57,9 @@ def moved(symbols: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 def _top(image: np.ndarray) -> int:
     """The row at which the strip begins."""
-    size, grey = len(image), image.mean(axis=2)
-    inked = np.flatnonzero((grey < _DARK * np.median(grey)).sum(axis=1) > 1)
+    size, light = len(image), image.sum(axis=2, dtype=np.uint16)
+    paper = np.partition(light.ravel(), light.size // 2)[light.size // 2]
+    inked = np.flatnonzero((light < _DARK * paper).sum(axis=1) > 1)
     first = int(inked[0]) - round(_ABOVE * size) if len(inked) else 0
     return min(max(first, 0), size - _height(size))
 

@@ -187,7 +187,7 @@ class Pipeline:
                 if self.config.degrade:
                     image = self._degrade(image, symbols, self._rng(4, step, number))
                 if self._subtask(page, turns[0]) in self.config.apart:
-                    image, symbols = heading.enlarged(image), heading.moved(symbols, image)
+                    image, symbols = heading.enlarged(image, symbols)
                 of_row["images"][:] = images.shift(image, *shift)
             symbols = boxes.moved(symbols, 1.0, shift[1], shift[0])
             if self.config.extras:

@@ -29,7 +29,7 @@ def dark(image, box):
 def test_symbols_lie_where_their_ink_is_twice_as_large(top):
     texts = [(100, top, 107, top + 9), (230, top + 3, 238, top + 14), (4, top + 12, 16, top + 20)]
     image, symbols = page(*texts)
-    shown, found = heading.enlarged(image), heading.moved(symbols, image)
+    shown, found = heading.enlarged(image, symbols)
     assert shown.shape == image.shape and shown.dtype == np.uint8
     assert set(found["event"]) == {0, 1, 2}
     for symbol in found:
@@ -44,7 +44,7 @@ def test_symbols_lie_where_their_ink_is_twice_as_large(top):
 
 def test_what_two_pieces_show_comes_last_from_the_middle_one():
     image, symbols = page((100, 10, 107, 19), (160, 10, 167, 19), (2, 10, 9, 19))
-    found = heading.moved(symbols, image)
+    _, found = heading.enlarged(image, symbols)
     third = SIZE / 3
     last = {symbol["event"]: symbol["box"][1] // third for symbol in found}
     assert last == {0: 1, 1: 1, 2: 0}
@@ -52,7 +52,7 @@ def test_what_two_pieces_show_comes_last_from_the_middle_one():
 
 def test_a_symbol_below_the_strip_or_cut_by_a_pieces_edge_is_not_told_there():
     image, symbols = page((10, 10, 20, 20), (10, 200, 20, 210), (80, 12, 90, 20))
-    found = heading.moved(symbols, image)
+    _, found = heading.enlarged(image, symbols)
     assert 1 not in found["event"]
     # From column 84 on is the middle piece: it cuts the last, which the left one shows whole.
     assert (found["event"] == 2).sum() == 1 and found["box"][found["event"] == 2][0, 1] < SIZE / 3
@@ -64,10 +64,11 @@ def test_the_strip_begins_at_the_topmost_ink_whatever_the_paper_is_like():
     grey = clean * 0.6 + 70 + rng.normal(0, 6, clean.shape[:2])[..., None]
     dim = np.clip(grey, 0, 255).astype(np.uint8)
     np.testing.assert_array_equal(
-        heading.moved(symbols, dim)["box"], heading.moved(symbols, clean)["box"]
+        heading.enlarged(dim, symbols)[1]["box"], heading.enlarged(clean, symbols)[1]["box"]
     )
 
 
 def test_a_blank_page_has_a_blank_heading():
     image, symbols = page()
-    assert (heading.enlarged(image) == 255).all() and not len(heading.moved(symbols, image))
+    shown, found = heading.enlarged(image, symbols)
+    assert (shown == 255).all() and not len(found)

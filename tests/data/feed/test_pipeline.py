@@ -325,18 +325,22 @@ def test_rows_of_text_alone_hold_the_turns_and_no_picture(make, tok):
     assert tok.decode(batch["tokens"][0][:2]) == "<s>[INST]" and batch["weights"].sum() > 0
 
 
+def engraved(folder, tune):
+    """A dataset of one tune, and the part, of training or held out, that it fell into."""
+    (folder / "tunes").mkdir()
+    (folder / "tunes/one.abc").write_text(tune)
+    builder.build(folder / "data", [f"path:{folder / 'tunes'}"], workers=1)
+    return folder / "data", next(iter(split_sizes(folder / "data"))).split("_", 1)[1]
+
+
 def test_labels_come_with_the_pages_that_have_them(tmp_path):
     """Of engraved pages: every token that writes a note looks at the patch where its head lies."""
     config = PipelineConfig(
         n_image_tokens=4, image_size=336, batch_size=1, row_multiple=2, lengths=(400,), jitter=5,
         subtasks=("abc", "alignment"), extras=("symbols", "look", "address"),
     )  # fmt: skip
-    (tmp_path / "tunes").mkdir()
     tune = "X:1\nT:Tutti\nM:4/4\nL:1/8\nK:G\nGABc dedB|cABG A4|G2B2 d2g2|G8|\n"
-    (tmp_path / "tunes/one.abc").write_text(tune)
-    dataset = tmp_path / "data"
-    builder.build(dataset, [f"path:{tmp_path / 'tunes'}"], workers=1)
-    part = next(iter(split_sizes(dataset))).split("_", 1)[1]
+    dataset, part = engraved(tmp_path, tune)
     splits = [f"alignment_{part}", f"extraction_{part}"]
     tok = train_bpe(texts(dataset, splits), 300, tmp_path / "bpe", "fine")
     kind, head = labels.NAMES.index("kind"), 1 + boxes.KINDS.index("head")
@@ -363,16 +367,10 @@ def test_titles_are_asked_of_the_enlarged_heading(tmp_path):
         subtasks=("title", "composer", "meter"), apart=heading.SUBTASKS,
         extras=("symbols", "look", "address"),
     )  # fmt: skip
-    (tmp_path / "tunes").mkdir()
     tune = "X:1\nT:Tutti\nC:A. Oz\nM:4/4\nL:1/8\nK:G\nGABc dedB|cABG A4|G8|\n"
-    (tmp_path / "tunes/one.abc").write_text(tune)
-    dataset = tmp_path / "data"
-    builder.build(dataset, [f"path:{tmp_path / 'tunes'}"], workers=1)
-    part = next(iter(split_sizes(dataset))).split("_", 1)[1]
+    dataset, part = engraved(tmp_path, tune)
     splits = [f"extraction_{part}"]
-    tok = train_bpe(
-        texts(dataset, splits), 263, tmp_path / "bpe", "fine"
-    )  # bytes: letter by letter
+    tok = train_bpe(texts(dataset, splits), 263, tmp_path / "bpe", "fine")  # letter by letter
     letter = labels.NAMES.index("letter")
     letters, pictures = [], {}
     for batch in Pipeline(dataset, splits, tok, config, epochs=2):
