@@ -38,8 +38,11 @@ def browser() -> str | None:
 
 
 def shoot(given: argparse.Namespace) -> None:
-    """Raises `UserError` where there is no page, no browser, or nothing to show there."""
-    from playwright.sync_api import sync_playwright
+    """Raises `UserError` where there is no page, no Playwright or browser, or nothing to show."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise UserError(f"{error.name} is missing: pip install 'nota_jax[dev]'") from None
 
     page: Path = given.page
     if (found := browser()) is None:
