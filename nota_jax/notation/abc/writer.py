@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from fractions import Fraction
 
 from nota_jax.notation.abc.decorations import decoration_text
@@ -19,7 +19,7 @@ from nota_jax.notation.abc.lyrics import lyrics_text
 from nota_jax.notation.abc.text import field_text, quoted_text
 from nota_jax.notation.tempo import Tempo
 from nota_jax.notation.tune import Bar, Event, Grace, Item, Key, Meter, Note, Tune
-from nota_jax.notation.walk import signatures
+from nota_jax.notation.walk import signatures, ties
 
 UNITS = (Fraction(1, 4), Fraction(1, 8), Fraction(1, 16))
 
@@ -78,12 +78,13 @@ def write_body(
     unit = unit or unit_note_length(tune)
     tuplets = Counter(event.tuplet.number for event in tune.events if event.tuplet)
     in_force, clefs = signatures(tune), _clefs(tune)
+    held_in_part = _held_in_part(tune)
     lines: list[str] = []
     text, line_bars = "", list[Bar]()
     for i in bars:
         bar = tune.bars[i]
         text += _opening(bar, tune.bars[i - 1] if line_bars else None)
-        text += _items_text(bar.items, unit, in_force[i].meter, clefs[i], tuplets)
+        text += _items_text(bar.items, unit, in_force[i].meter, clefs[i], tuplets, held_in_part[i])
         line_bars.append(bar)
         follows = i + 1 in bars
         joined = follows and not (breaks and bar.line_break)
@@ -121,11 +122,33 @@ def _clefs(tune: Tune) -> list[str]:
     return found
 
 
+def _held_in_part(tune: Tune) -> defaultdict[int, set[int]]:
+    """By bar, the events whose heads all have a tie, of which some lead nowhere (`[C-G-]G`).
+
+    One tie behind such a chord would be read as those alone that lead somewhere.
+    """
+    joined = defaultdict[tuple[int, int], set[bool]](set)
+    if any(len(e.notes) > 1 and all(note.tie for note in e.notes) for e in tune.events):
+        for tie in ties(tune):
+            if all(note.tie for note in tie.start.event.notes):
+                joined[tie.start.bar, tie.start.index].add(tie.joins)
+    found = defaultdict[int, set[int]](set)
+    for (bar, event), kinds in joined.items():
+        if len(kinds) > 1:
+            found[bar].add(event)
+    return found
+
+
 def _items_text(
-    items: Iterable[Item], unit: Fraction, meter: Meter, clef: str, tuplets: Counter[int]
+    items: Iterable[Item],
+    unit: Fraction,
+    meter: Meter,
+    clef: str,
+    tuplets: Counter[int],
+    held_in_part: Collection[int],
 ) -> str:
     """meter: at the first note; clef: at the left, which a key without one leaves as it is."""
-    text, tuplet = "", None
+    text, tuplet, event = "", None, 0
     for item in items:
         if isinstance(item, Key):
             back = " treble" if item.clef == "treble" != clef else ""
@@ -138,7 +161,8 @@ def _items_text(
                 actual, normal = item.tuplet.actual, item.tuplet.normal
                 text += _tuplet_text(actual, normal, tuplets[item.tuplet.number], meter)
             tuplet = item.tuplet
-            text += event_text(item, unit) + ("" if item.beam else " ")
+            text += event_text(item, unit, event in held_in_part) + ("" if item.beam else " ")
+            event += 1
     return text.rstrip(" ")
 
 
@@ -151,7 +175,7 @@ def _tuplet_text(actual: int, normal: int, count: int, meter: Meter) -> str:
     return f"{p}:{q}" if q else p
 
 
-def event_text(event: Event, unit: Fraction) -> str:
+def event_text(event: Event, unit: Fraction, held_in_part: bool = False) -> str:
     """One note, chord or rest with what is attached to it, without its tuplet's mark."""
     text = "(" * event.slurs_open
     text += _grace_text(event.grace) if event.grace else ""
@@ -164,7 +188,7 @@ def event_text(event: Event, unit: Fraction) -> str:
     elif len(event.notes) == 1:
         text += note_text(event.notes[0]) + length + ("-" if event.notes[0].tie else "")
     else:
-        together = all(note.tie for note in event.notes)
+        together = all(note.tie for note in event.notes) and not held_in_part
         heads = (note_text(n) + ("-" if n.tie and not together else "") for n in event.notes)
         text += f"[{''.join(heads)}]{length}" + ("-" if together else "")
     return text + ")" * event.slurs_close
