@@ -51,6 +51,8 @@ def model(size: str) -> ConfigDict:
         text |= dict(head_dim=128)
     if size != "7b":  # blank paper is not looked at
         vision |= dict(patches="inked", most_patches=320)
+    if size in ("small", "mini"):  # titles and composers are read from a larger picture
+        vision |= dict(heading="enlarged")
     # kind: mlp2; mlp1 and resampler are the connector experiment's alternatives.
     connector = dict(kind="mlp2", num_queries=64, num_hidden_layers=2, num_attention_heads=8)
     remat = "full" if size == "7b" else "none"

@@ -19,8 +19,13 @@ def get_config(arg: str = "small"):
         raise ValueError(f"unknown variant {variant!r} of vision: leave it out, or probe")
     c = common.get_config(size, phase=1)
     c.phase, c.run_dir = 0, f"runs/{c.size}/vision"
-    # A page with and a page without highlighted bars of every drawing; their texts are not read.
+    # A page with or a page without highlighted bars of every drawing, and its heading, where that
+    # is a picture of its own; what is asked about them is not read.
     c.data.tasks, c.data.subtasks = ("alignment", "extraction"), ("alignment", "unit_note_length")
+    if c.model.vision.heading == "enlarged":
+        c.data.subtasks += ("title",)
+        c.data.shares = ConfigDict(dict(alignment=0.5, unit_note_length=0.5))
+        c.data.letters = 0.0 if variant else 0.4
     c.data.turns_per_row = 1
     c.data.batch_size = 5 if c.size in common.ON_CPU else 128
     c.objective, c.loss_weights = "symbols", ConfigDict()
