@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from fractions import Fraction
+from itertools import groupby
 
 from nota_jax.notation.abc.decorations import decoration_text
 from nota_jax.notation.abc.fields import (
@@ -127,15 +128,14 @@ def _held_in_part(tune: Tune) -> defaultdict[int, set[int]]:
 
     One tie behind such a chord would be read as those alone that lead somewhere.
     """
-    joined = defaultdict[tuple[int, int], set[bool]](set)
-    if any(len(e.notes) > 1 and all(note.tie for note in e.notes) for e in tune.events):
-        for tie in ties(tune):
-            if all(note.tie for note in tie.start.event.notes):
-                joined[tie.start.bar, tie.start.index].add(tie.joins)
     found = defaultdict[int, set[int]](set)
-    for (bar, event), kinds in joined.items():
-        if len(kinds) > 1:
-            found[bar].add(event)
+    if any(len(e.notes) > 1 and all(note.tie for note in e.notes) for e in tune.events):
+        for (bar, event), leaving in groupby(
+            ties(tune), lambda tie: (tie.start.bar, tie.start.index)
+        ):
+            held = list(leaving)
+            if len(held) == len(held[0].start.event.notes) and len({tie.joins for tie in held}) > 1:
+                found[bar].add(event)
     return found
 
 
