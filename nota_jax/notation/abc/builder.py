@@ -23,7 +23,7 @@ from nota_jax.notation.abc.tokens import Token, TokenError, bar_parts, ending_te
 from nota_jax.notation.chords import are_chords
 from nota_jax.notation.tune import Bar, Grace, Key, Meter, Note, Tuplet
 
-_RANK = ("|", "[|", "||", "|]", ":|")  # of barlines that follow each other the later one stands
+_RANK = ("", "|", "[|", "||", "|]", ":|")  # of barlines that follow each other the later one stands
 _MAX_BAR_RESTS = 99
 
 
@@ -330,12 +330,13 @@ class Builder:
         self.joined = False
         if barline:
             self.accidentals.new_bar(as_drawn=as_drawn)
+        begun = self.bar.repeat_start or self.bar.ending
         if self.bar.events:
             self.bar.barline = barline
             self.bars.append(self.bar)
             self.bar = BarDraft()
             self.shown_key, self.shown_meter = self.key, self.meter
-        elif self.bars and not (self.bar.repeat_start or self.bar.ending):
+        elif self.bars and not (begun and self.bars[-1].barline):  # `[2|` is written for `|[2` too
             self.bars[-1].barline = max(self.bars[-1].barline, barline, key=_RANK.index)
 
     # --- The end ------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ MUSIC = {
     "an ending inside a bar": ("|:c4 [1 d4:|[2 e4|]", "|:c2[1 d2:|2 e2|]"),
     "an ending inside a bar that keeps its accidental": (
         "|:^c4 [1 c4:|[2 =c4|]", "|:^c2[1 c2:|2 =c2|]"),
+    "a bar line behind the beginning of an ending": (
+        "|:^c4 [1|c4:|[2 d4|]", "|:^c2|1 c2:|2 d2|]"),
     "an ending where the bar is full": ("|:c8 [1 d8:|[2 e8|]", "|:c4|1 d4:|2 e4|]"),
     "an ending on its own line inside a bar": ("|:c4\n[1 d4:|[2 e4|]", "|:c2 [1 d2:|2 e2|]"),
     "an unknown decoration of signs": ("c4!~(!d2!~)!e2|]", "c2 d e|]"),
