@@ -184,17 +184,27 @@ def build(described: Described, vocab_size: int, image_token: int) -> NotaGPTCon
         for key, (accepted, what, ours) in rows.items()
         if section[key] not in accepted
     ]
-    rope, scaling = t.get("rope_parameters") or {}, t.get("rope_scaling") or {}
-    scaled = rope.get("rope_type", scaling.get("rope_type", scaling.get("type", "default")))
-    if scaled not in ("default", None):
-        problems.append(f"the rotary angles are scaled ({scaled}); ours are not")
+    rope, scaling = (t.get(name) or {} for name in ("rope_parameters", "rope_scaling"))
+    if isinstance(rope, dict) and isinstance(scaling, dict):
+        scaled = rope.get("rope_type", scaling.get("rope_type", scaling.get("type", "default")))
+        if scaled not in ("default", None):
+            problems.append(f"the rotary angles are scaled ({cut(str(scaled))}); ours are not")
+    else:
+        problems.append("rope_parameters or rope_scaling is no section")
+        rope = {}
+    heads, theta = t["num_attention_heads"], rope.get("rope_theta") or t.get("rope_theta") or 1e4
+    asked = dict(hidden_size=t["hidden_size"], num_attention_heads=heads, rope_theta=theta)
+    problems += [
+        f"the decoder's {name} is {cut(repr(x))}; a number above 0 is needed"
+        for name, x in asked.items()
+        if not isinstance(x, int | float) or not 0 < x < 2.0**63
+    ]
     refuse(f"{described.where} describes a model that is not ours", problems)
-    heads = t["num_attention_heads"]
     t |= {
         "vocab_size": vocab_size,
         "num_key_value_heads": t["num_key_value_heads"] or heads,
         "head_dim": t["head_dim"] or t["hidden_size"] // heads,
-        "rope_theta": float(rope.get("rope_theta") or t.get("rope_theta") or 1e4),
+        "rope_theta": float(theta),
         "tie_word_embeddings": bool(t["tie_word_embeddings"]),
     }
     v["feature_layer"] = described.feature_layer

@@ -7,7 +7,6 @@ repeats and endings, chord symbols, lyrics, the commonest decorations.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from nota_jax.errors import UserError
 from nota_jax.notation import walk
 from nota_jax.notation.abc.fields import is_ending_number
+from nota_jax.notation.playing import played
 from nota_jax.notation.tune import Bar, Event, Key, Meter, Note, Tune
 
 ACCIDENTALS = {-2: "double-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
@@ -47,15 +47,8 @@ def write(tune: Tune) -> str:
 
 
 def write_midi(tune: Tune) -> bytes:
-    """A MIDI file (one track); repeats and endings are played where they make sense."""
-    from music21 import repeat
-
-    sounding = score(tune, displayed=False)
-    try:
-        sounding = sounding.expandRepeats()
-    except repeat.ExpanderException:  # brackets that fit no repeat: once through
-        once = (replace(b, repeat_start=False, ending="", barline="|") for b in tune.bars)
-        sounding = score(replace(tune, bars=tuple(once)), displayed=False)
+    """A MIDI file (one track) of the tune as it is played, repeats and endings in their order."""
+    sounding = score(played(tune), displayed=False)
     with tempfile.TemporaryDirectory() as folder:
         return Path(sounding.write("midi", Path(folder, "tune.mid"))).read_bytes()
 
