@@ -129,8 +129,8 @@ def built(data: bytes) -> bool:
 
 def _musicxml() -> Target:
     export(b"X:1\nK:G\nGABc|]\n")  # music21 takes more than a second to be imported
-    # And as long for a tune of two dozen bars, most of it for a MIDI file.
-    return Target("musicxml", text, export, seconds=10.0)
+    # And as long for a tune of some hundred bars.
+    return Target("musicxml", text, export, seconds=5.0)
 
 
 TARGETS = {

@@ -86,8 +86,8 @@ def in_ending(bars: Sequence[BarDraft]) -> bool:
     for i, bar in enumerate(reversed(bars)):
         if i and bar.barline not in ("|", ""):
             return False
-        if bar.ending:
-            return True
+        if bar.ending or bar.repeat_start:  # a repeat that begins ends the bracket before it
+            return bar.ending != ""
     return False
 
 

@@ -31,6 +31,8 @@ MUSIC = {
         "(12:16cccccccccccc|]", "(12:16cccccccccccc|]"),
     "a tie into the next ending": ("|:c8|1 g4 e4-:|2 e8|]", "|:c4|1 g2 e2-:|2 e4|]"),
     "a tie into an ending of another pitch": ("|:c8|1 g4 e4-:|[2 d8|]", "|:c4|1 g2 e2-:|2 d4|]"),
+    "a tie into an ending behind a repeat that is in none": (
+        "|:c8|1 d8|:^c8-||2 c8|]", "|:c4|1 d4|:^c4-||[2 c4|]"),
     "a tie into a first ending": ("|:c8-|1 c8:|2 d8|]", "|:c4-|1 c4:|2 d4|]"),
     "a tie behind double stops": ("[de]2-[ee]2 [fa]4|]", "[de-] [ee] [fa]2|]"),
     "a tie behind a chord with nothing in common": ("[ce]4-[df]4|]", "([ce]2 [df]2)|]"),
