@@ -24,6 +24,7 @@ ORDERS = {
     "endings of several times": ("|:a|1,3 b:|2,4 c|]", "a b a c"),
     "… each with its sign": ("|:a|1,3 b:|2 c:|4 d|]", "a b a c a b a d"),
     "a range of times": ("|:a|1-3 b:|4 c|]", "a b a b a b a c"),
+    "a range in three numbers": ("|:a|1-2-3 b:|4 c|]", "a b a b a b a c"),
     "a first ending alone": ("|:a|1 b:|c|]", "a b a c"),
     "endings that repeat nothing": ("a|1 b|2 c|]", "a b c"),
     "an ending of words": ('|:a|1 b:|["last time" c|]', "a b a c"),
