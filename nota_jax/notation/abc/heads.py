@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple
@@ -84,19 +85,28 @@ def put_on(draft: Draft, read: Heads, accidentals: Accidentals, before: Draft | 
     curve turns out to be a slur.
     """
     tied = [note for note in before.notes if note.tie] if before else []
-    places = {(note.step, note.octave): note.alter for note in tied}
+    places: dict[tuple[str, int], list[int]] = {}
+    for note in tied:
+        places.setdefault((note.step, note.octave), []).append(note.alter)
+    unmarked = Counter((step, octave) for mark, step, octave, _ in read.pitches if not mark)
+    left = {place: iter(alters) for place, alters in places.items() if unmarked[place] > 1}
     meant: list[Note] = []
     for (mark, step, octave, _), tie in zip(read.pitches, read.ties, strict=True):
-        if (step, octave) in places and not mark:
-            note = Note(step, octave, places[step, octave])
+        if (place := (step, octave)) in places and not mark:
+            # `[_C=C]-[CC]`: the heads in their order.
+            note = Note(step, octave, next(left.get(place, iter(())), places[place][-1]))
         else:
             note = accidentals.meant(mark, step, octave)
         meant.append(dataclasses.replace(note, tie=True) if tie else note)
     meant.sort(key=lambda note: (note.diatonic, note.alter))
     # Which signs the page needs follows from the order in which it shows the heads.
     for note in meant:
-        held = places.get((note.step, note.octave)) == note.alter and note.accidental is None
-        draft.notes.append(note if held else accidentals.drawn(note))
+        alters = places.get((note.step, note.octave), [])
+        if note.alter not in alters or note.accidental is not None:
+            note = accidentals.drawn(note)
+        elif not _told_apart(alters, [n for n in meant if n.diatonic == note.diatonic]):
+            note = accidentals.drawn(dataclasses.replace(note, accidental=note.alter))
+        draft.notes.append(note)
     if before is None or not tied:
         return
     joined = {(n.diatonic, n.alter) for n in tied} & {(n.diatonic, n.alter) for n in meant}
@@ -108,3 +118,10 @@ def put_on(draft: Draft, read: Heads, accidentals: Accidentals, before: Draft | 
     if not joined:
         before.slurs_open += 1
         draft.slurs_close += 1
+
+
+def _told_apart(tied: Sequence[int], here: Sequence[Note]) -> bool:
+    """Whether heads on one step, without signs, are known by the alters that ties lead here."""
+    if len(here) == 1 or len({*tied, *(note.alter for note in here)}) == 1:
+        return True
+    return [note.alter for note in here if note.accidental is None] == list(tied)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 
 import pytest
 
-from nota_jax.notation.abc import canonical, parse, unit_note_length, write_body
+from nota_jax.notation.abc import canonical, parse, unit_note_length, write, write_body
 
 # A first line of eighths, so that the unit is an eighth whatever follows.
 FIRST_LINE = "ABcdefgabagfedcBA||\n"
@@ -78,3 +79,13 @@ def test_canonical_text_is_its_own_canonical_text():
     text = canonical("X:3\nT:A  tune\nM:C\nK:D\n|: d>e (3fed|A2 :|\\\n[2 d4|]")
     assert text == "X:1\nT:A tune\nM:C\nL:1/8\nK:D\n|:d3/e/ (3fed|A2:|2 d4|]\n"
     assert canonical(text) == text
+
+
+@pytest.mark.parametrize(
+    "first", ["[{}C-{}C]", "[{}C{}C-]", "[{}C-{}C-]", "[{}C{}C]-", "[{}C{}C]5-"]
+)
+@pytest.mark.parametrize("second", ["[{}C{}C]", "[{}C{}C]-[CC]", "[{}C{}C-]C", "[{}C-{}C][CC]"])
+def test_two_heads_on_one_step_and_their_ties_are_read_back_as_they_were_written(first, second):
+    for signs in itertools.product(("", "_", "="), repeat=4):
+        tune = parse(f"K:F\n{first.format(*signs[:2])}{second.format(*signs[2:])}C|\n")
+        assert parse(write(tune)).bars == tune.bars, signs
