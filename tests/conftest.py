@@ -7,9 +7,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# Most of the suite's time is compilation of small programs.  LLVM's passes would make them faster,
-# which nobody notices, and take as long again.  XLA's own passes stay as they are.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
+from tests import compiling
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {compiling.FLAGS}"
 
 import jax
 import numpy as np

@@ -62,6 +62,9 @@ def are_marks(value: Any) -> bool:
     """Whether what was read is a fingerprint, or the forms alone that older runs wrote."""
     if not isinstance(value, dict):
         return False
+    modules = {path[:i] for path in value for i, letter in enumerate(path) if letter == "/"}
+    if modules & value.keys():  # a parameter, and one inside it
+        return False
     for path, entry in value.items():
         try:
             shape, name = entry["shape"], entry["dtype"]

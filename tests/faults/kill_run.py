@@ -33,6 +33,7 @@ from typing import Any
 import nota_jax
 from nota_jax import places
 from nota_jax.training.metrics import SPEEDS
+from tests import compiling
 from tests.data.make_dataset import write_dataset
 from tests.parallel.launched import free_port
 
@@ -52,7 +53,7 @@ class Life:
         command = [sys.executable, "-m", "tests.faults.victim", folder, name, str(steps)]
         env = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
         # Compiling less thoroughly, and once, saves most of the time; all lives do alike.
-        env |= {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+        env |= {"XLA_FLAGS": compiling.FLAGS}
         env |= {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
         env |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         env |= {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0"}

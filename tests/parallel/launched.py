@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nota_jax
+from tests import compiling
 
 ROOT = Path(nota_jax.__file__).parents[1]
 
@@ -30,9 +31,7 @@ def launch(count, devices, command, **variables):
             **os.environ,
             "JAX_PLATFORMS": "cpu",
             "PYTHONPATH": str(ROOT),
-            # Compiling less thoroughly halves the time; all runs here are compiled alike.
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
-            "--xla_backend_optimization_level=0",
+            "XLA_FLAGS": f"{compiling.FLAGS} --xla_force_host_platform_device_count={devices}",
             "NOTA_START_SECONDS": "300",
         }
         if count > 1:

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from tokenizers.trainers import BpeTrainer
-from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from nota_jax.data.feed.chat import CHAT_TEMPLATE, IMAGE, PAD, chat_template
 from nota_jax.errors import UserError
@@ -155,7 +155,10 @@ def load_tokenizer(place: str | pathlib.Path) -> PreTrainedTokenizerFast:
     if folder is None:
         raise UserError(f"{place} holds no tokenizer: neither {' nor '.join(FILES)} is there")
     name = next(name for name in FILES if (folder / name).is_file())
-    kind = PreTrainedTokenizerFast if name == "tokenizer.json" else LlamaTokenizer
+    kind = PreTrainedTokenizerFast
+    if name != "tokenizer.json":
+        # For this class transformers looks through all models that it knows, half a second.
+        from transformers import LlamaTokenizer as kind
     try:
         tok = kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the libraries raise bare Exception for damaged files

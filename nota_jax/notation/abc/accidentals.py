@@ -21,8 +21,12 @@ class Accidentals:
         self.new_key(key)
 
     def new_key(self, key: Key) -> None:
+        """What was meant is over; what the page shows, once a new signature stands on it."""
         self._alters = key.alters
-        self.new_bar()
+        self._meant = {}
+
+    def new_signature(self) -> None:
+        self._shown = {}
 
     def new_bar(self, *, as_drawn: bool = False) -> None:
         """as_drawn: the bar begins on the page only, and what the source means holds on."""

@@ -186,6 +186,8 @@ class Builder:
             draft.duration *= waiting.factor
         draft.decorations, draft.annotations = waiting.decorations, waiting.annotations
         draft.chord_symbol = waiting.chord_symbol
+        if self.key is not self.shown_key and signature(self.key) != signature(self.shown_key):
+            self.accidentals.new_signature()
         if read:
             draft.grace = self._grace_notes(waiting)
             draft.slurs_open = waiting.slurs

@@ -88,13 +88,15 @@ def put_on(draft: Draft, read: Heads, accidentals: Accidentals, before: Draft | 
     places: dict[tuple[str, int], list[int]] = {}
     for note in tied:
         places.setdefault((note.step, note.octave), []).append(note.alter)
-    unmarked = Counter((step, octave) for mark, step, octave, _ in read.pitches if not mark)
-    left = {place: iter(alters) for place, alters in places.items() if unmarked[place] > 1}
+    # `[_C=C]-[CC]`: as many heads as ties lead to one step are held in their order.
+    unmarked = Counter(
+        (step, octave) for mark, step, octave, _ in read.pitches if tied and not mark
+    )
+    left = {place: iter(places[place]) for place in places if len(places[place]) == unmarked[place]}
     meant: list[Note] = []
     for (mark, step, octave, _), tie in zip(read.pitches, read.ties, strict=True):
         if (place := (step, octave)) in places and not mark:
-            # `[_C=C]-[CC]`: the heads in their order.
-            note = Note(step, octave, next(left.get(place, iter(())), places[place][-1]))
+            note = Note(step, octave, next(left[place]) if place in left else places[place][-1])
         else:
             note = accidentals.meant(mark, step, octave)
         meant.append(dataclasses.replace(note, tie=True) if tie else note)
