@@ -68,7 +68,8 @@ def are_marks(value: Any) -> bool:
     for path, entry in value.items():
         try:
             shape, name = entry["shape"], entry["dtype"]
-            known = path.strip("/") and jnp.dtype(name).name == name
+            # An identifier: what else stands there, numpy would read as Python's own text.
+            known = path.strip("/") and name.isidentifier() and jnp.dtype(name).name == name
             if not (known and all(type(n) is int and n >= 0 for n in shape)):
                 return False
         except (LookupError, TypeError, AttributeError, ValueError):
