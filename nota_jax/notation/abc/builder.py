@@ -115,6 +115,12 @@ class Builder:
         if is_drawn:
             self.bar.items.append(item)
 
+    def _changes_stand(self) -> None:
+        """An event or a bar's end follows: the changes before it are on the page."""
+        if self.key is not self.shown_key and signature(self.key) != signature(self.shown_key):
+            self.accidentals.new_signature()
+        self.shown_key, self.shown_meter = self.key, self.meter
+
     def decoration(self, spelling: str) -> None:
         name = canonical_name(spelling)
         if name is not None and name not in self.waiting.decorations:
@@ -186,8 +192,7 @@ class Builder:
             draft.duration *= waiting.factor
         draft.decorations, draft.annotations = waiting.decorations, waiting.annotations
         draft.chord_symbol = waiting.chord_symbol
-        if self.key is not self.shown_key and signature(self.key) != signature(self.shown_key):
-            self.accidentals.new_signature()
+        self._changes_stand()
         if read:
             draft.grace = self._grace_notes(waiting)
             draft.slurs_open = waiting.slurs
@@ -204,7 +209,6 @@ class Builder:
         self.bar.items.append(draft)
         self.last = self.tying = draft
         self.joined, self.line_ended = True, False
-        self.shown_key, self.shown_meter = self.key, self.meter
 
     def grace(self, text: str) -> None:
         """Grace notes wait for their note, over a rest or barline too, and are drawn in its bar."""
@@ -303,8 +307,8 @@ class Builder:
             full = self.bar.duration == self.meter.duration
             self._close("|" if full else "")
             self.bars[-1].line_break = self.line_ended
-        if in_ending(self.bars) and not ending.startswith("1"):
-            self.tying = None
+        leads_back = in_ending(self.bars) and not ending.startswith("1")
+        self.tying = None if leads_back else self.last
         self.bar.ending = ending
 
     def old_line_break(self, text: str) -> None:
@@ -337,7 +341,7 @@ class Builder:
             self.bar.barline = barline
             self.bars.append(self.bar)
             self.bar = BarDraft()
-            self.shown_key, self.shown_meter = self.key, self.meter
+            self._changes_stand()
         elif self.bars and not (begun and self.bars[-1].barline):  # `[2|` is written for `|[2` too
             self.bars[-1].barline = max(self.bars[-1].barline, barline, key=_RANK.index)
 
