@@ -30,6 +30,14 @@ PIECES = (
     "$", "`",
     "\ufdd0", "\u0301", "\u202e", "ß", "𝄞", "\0", "\x1b[31m", "é" * 30, "=20", "=3D",
 )  # fmt: skip
+# Of them, those that are read wherever they stand, or nearly.
+SOUND = (
+    "|", "||", "|:", ":|", "::", "[1", "[2", "|1", ":|2", "[2|", "A", "b'", "^c", "__B", "=c", "f''",
+    "B-", "^c-", "z", "2", "/", "3/2", "7", "(", "(A", "b)", "(3ABc", "(2Bc", "{g}", "{^c3/2}",
+    "[CEG]", "[C-E-G-]", "[_C=C]", "[_C-=C]-", "[CC]", "[K:D]", "[K:F#m clef=bass]", "[K:Bm]",
+    "[M:3/8]", "[L:1/32]", "\nK:Bb\n", "\nL:1/4\n", "\n", " ", "A>b", '"Am7"', '"^text"',
+    "!trill!", "!D.C.!", "!fermata!", "\nw:la la-la _ * |\n",
+)  # fmt: skip
 HEADERS = (
     "X:", "X:1", "T:", "T:" + "long title " * 30, "T:\\'e &amp; &#0; &#999999;", "C:", "C:Trad.",
     "M:", "M:C", "M:C|", "M:0/4", "M:99/64", "M:2+3+2/8", "M:(2+2)/4", "M:none", "M:6/0", "M:1/3",
@@ -144,11 +152,15 @@ _EDITS: tuple[Callable[[random.Random, str], str], ...] = (
 
 
 def music(rng: random.Random) -> str:
-    """Pieces of music code in any order behind a header that may be good."""
+    """Pieces of music code in any order behind a header that may be good.
+
+    Most are of few kinds, which so meet each other often.
+    """
     header = "X:1\nM:6/8\nL:1/8\nK:D\n"
     if rng.random() < 0.3:
         header = "\n".join(rng.choice(HEADERS) for _ in range(rng.randint(1, 5))) + "\nK:C\n"
-    return header + "".join(rng.choice(PIECES) for _ in range(rng.randint(1, 40)))
+    pieces = PIECES if rng.random() < 0.4 else ("A", "_B", "c", *rng.sample(SOUND, 7))
+    return header + "".join(rng.choice(pieces) for _ in range(rng.randint(1, 40)))
 
 
 # ---- bytes and JSON
