@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -88,19 +88,7 @@ def put_on(draft: Draft, read: Heads, accidentals: Accidentals, before: Draft | 
     places: dict[tuple[str, int], list[int]] = {}
     for note in tied:
         places.setdefault((note.step, note.octave), []).append(note.alter)
-    # `[_C=C]-[CC]`: as many heads as ties lead to one step are held in their order.
-    unmarked = Counter(
-        (step, octave) for mark, step, octave, _ in read.pitches if tied and not mark
-    )
-    left = {place: iter(places[place]) for place in places if len(places[place]) == unmarked[place]}
-    meant: list[Note] = []
-    for (mark, step, octave, _), tie in zip(read.pitches, read.ties, strict=True):
-        if (place := (step, octave)) in places and not mark:
-            note = Note(step, octave, next(left[place]) if place in left else places[place][-1])
-        else:
-            note = accidentals.meant(mark, step, octave)
-        meant.append(dataclasses.replace(note, tie=True) if tie else note)
-    meant.sort(key=lambda note: (note.diatonic, note.alter))
+    meant = _as_meant(read, accidentals, places)
     # Which signs the page needs follows from the order in which it shows the heads.
     for note in meant:
         alters = places.get((note.step, note.octave), [])
@@ -120,6 +108,25 @@ def put_on(draft: Draft, read: Heads, accidentals: Accidentals, before: Draft | 
     if not joined:
         before.slurs_open += 1
         draft.slurs_close += 1
+
+
+def _as_meant(
+    read: Heads, accidentals: Accidentals, places: Mapping[tuple[str, int], Sequence[int]]
+) -> list[Note]:
+    """The heads from the lowest on; `places`: the alters that ties lead to, by step and octave.
+
+    As many heads without signs as ties lead to one step are held in their order (`[_C=C]-[CC]`).
+    """
+    unmarked = Counter((p.step, p.octave) for p in read.pitches if places and not p.mark)
+    left = {place: iter(to) for place, to in places.items() if len(to) == unmarked[place]}
+    meant: list[Note] = []
+    for (mark, step, octave, _), tie in zip(read.pitches, read.ties, strict=True):
+        if (place := (step, octave)) in places and not mark:
+            note = Note(step, octave, next(left[place]) if place in left else places[place][-1])
+        else:
+            note = accidentals.meant(mark, step, octave)
+        meant.append(dataclasses.replace(note, tie=True) if tie else note)
+    return sorted(meant, key=lambda note: (note.diatonic, note.alter))
 
 
 def _told_apart(tied: Sequence[int], here: Sequence[Note]) -> bool:
