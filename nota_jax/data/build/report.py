@@ -69,8 +69,10 @@ def _is_text(value: object) -> bool:
 
 
 def general(reason: str) -> str:
-    """A reason without what is peculiar to one tune: quoted texts and numbers."""
+    """A reason without what is peculiar to one tune: quoted texts, fields that were not understood,
+    and numbers."""
     reason = re.sub(r"'[^']*'|\"[^\"]*\"|“[^”]*”|‘[^’]*’", "…", reason.splitlines()[0])
+    reason = re.sub(r"\b([KLMQ]):.*(?= is no |: do not know)", r"\1:…", reason)
     return re.sub(r"\d+(?:[./]\d+)*", "#", reason)
 
 

@@ -355,6 +355,16 @@ def test_tallies_add_up_through_json():
     assert len(one.examples["drop", "parse", "bar #: … is wrong"]) == 2
 
 
+def test_a_reason_names_no_single_tune():
+    """Or a collection of odd headers has as many reasons as tunes."""
+    for text in ("K:Gmaj9", "K:| 2 A"):
+        assert general(f"{text} is no key; write it as K:G") == "K:… is no key; write it as K:G"
+    assert general("M:3/7 is no meter: a note value of 1/7 is not drawn") == (
+        "M:… is no meter: a note value of # is not drawn"
+    )
+    assert general("bar 12: the text 'x' is too long") == "bar #: the text … is too long"
+
+
 def test_a_build_goes_on_over_dead_and_hanging_workers_and_reports_them(
     tmp_path, monkeypatch, capsys
 ):
