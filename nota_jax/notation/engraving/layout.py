@@ -182,6 +182,7 @@ def pages(tune: Tune, style: Style = Style()) -> Iterator[str]:
         known = ", ".join((*LOOK_TEXT_FONTS, TEST_TEXT_FONT))
         raise EngraveError(f"there is no text font {style.text_font!r}: choose from {known}")
     font = text_font(style.text_font)
+    page.require_characters(tune, font)
     look = None if style.look is None else look_of(style.look)
     header = page.set_header(tune, font, style.music_font, style.size, look)
     for music, spacing in _layouts(tune, style, header.height):

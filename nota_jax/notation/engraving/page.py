@@ -8,6 +8,7 @@ a model sees well that sees 336 pixels, and as much more as a page is larger.
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,19 +72,26 @@ class Header:
 # ------------------------------------------------------------------ header
 
 
+def require_characters(tune: Tune, font: TextFont) -> None:
+    """Raises `EngraveError` where a text, over the music or in it, has what no font draws."""
+    marks = ((e.chord_symbol, *e.annotations, *e.lyrics) for e in tune.events)
+    endings = (bar.ending for bar in tune.bars)
+    heading = (*tune.titles, tune.composer, str(tune.tempo or ""))
+    for text in itertools.chain(heading, endings, *marks):
+        if font.missing(text):
+            raise EngraveError(f"the font {font.family} has no {font.missing(text)!r} ({text!r})")
+
+
 def set_header(
     tune: Tune, font: TextFont, music_font: str, size: int, look: Look | None = None
 ) -> Header:
     """Titles centred (or as the look says), tempo left and composer right below them.
 
-    Raises `EngraveError` where a text has characters that no font draws or is too long.
+    Raises `EngraveError` where a text is too long.
     """
     unit = larger(size)
     margin = MARGIN * unit
     width = size - 2 * margin
-    for text in (*tune.titles, tune.composer, str(tune.tempo or "")):
-        if font.missing(text):
-            raise EngraveError(f"the font {font.family} has no {font.missing(text)!r} ({text!r})")
     y, out = margin, []
     anchor, factor = (look.title_anchor, look.title_size) if look else ("middle", 1.0)
     x = margin if anchor == "start" else size / 2

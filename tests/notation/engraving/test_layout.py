@@ -114,6 +114,9 @@ def test_a_title_that_cannot_fit_or_be_drawn_is_refused():
         engrave(tune_of(2, title="W" * 90))
     with pytest.raises(EngraveError, match="has no '漢'"):
         engrave(tune_of(2, title="漢"))
+    for code in ('"^te껭t"A', '"껭"A', '["껭"A', "A\nw:껭\n"):  # nothing would be drawn
+        with pytest.raises(EngraveError, match="has no '껭'"):
+            engrave(parse(f"K:C\n{code}|\n"))
 
 
 def test_highlighted_bars_are_tinted_and_no_others():
