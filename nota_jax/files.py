@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nota_jax import jsontext
 from nota_jax.errors import UserError
 from nota_jax.units import human_bytes
 
@@ -271,7 +272,7 @@ def _flock(file: int) -> bool | None:
 def _owner(file: int) -> dict[str, Any]:
     """What a lock says of its owner; {} where it says nothing."""
     with contextlib.suppress(ValueError):
-        found = json.loads(os.pread(file, 4096, 0))
+        found = jsontext.parse(os.pread(file, 4096, 0))
         return found if isinstance(found, dict) else {}
     return {}
 
