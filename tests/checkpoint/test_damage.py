@@ -234,7 +234,7 @@ def test_an_array_that_vanishes_while_it_is_read_is_called_damage(tmp_path, monk
         return array
 
     monkeypatch.setattr(tensorstore, "open", open_and_take_away)
-    with pytest.raises(damage.Damaged, match="3 is damaged: "):
+    with pytest.raises(damage.Damaged, match=r"3 is damaged: .*(kernel|/3/params)"):
         bases.read(tmp_path / "3", params=params)
 
 

@@ -30,7 +30,7 @@ PIECES = (
     "$", "`",
     "\ufdd0", "\u0301", "\u202e", "ß", "𝄞", "\0", "\x1b[31m", "é" * 30, "=20", "=3D",
 )  # fmt: skip
-# Of them, those that are read wherever they stand, or nearly.
+# Pieces that are read wherever they stand, or nearly.
 SOUND = (
     "|", "||", "|:", ":|", "::", "[1", "[2", "|1", ":|2", "[2|", "A", "b'", "^c", "__B", "=c",
     "f''", "B-", "^c-", "z", "2", "/", "3/2", "7", "(", "(A", "b)", "(3ABc", "(2Bc", "{g}",

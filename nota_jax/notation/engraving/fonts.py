@@ -102,8 +102,9 @@ class TextFont:
 
     def missing(self, text: str) -> str:
         """Characters of `text` that neither this family nor the fallback (DejaVu Sans) draws."""
-        drawn = _characters(self.files[0]) | _characters(text_font(FALLBACK_FONT).files[0])
-        return "".join(sorted({c for c in text if not c.isspace() and ord(c) not in drawn}))
+        own, fallback = self.files[0], text_font(FALLBACK_FONT).files[0]
+        wanted = {c for c in text if not c.isspace() and ord(c) not in _characters(own)}
+        return "".join(sorted(c for c in wanted if ord(c) not in _characters(fallback)))
 
 
 FALLBACK_FONT = "DejaVu Sans"

@@ -88,7 +88,7 @@ def test_a_group_comes_round_whole_before_one_of_its_rows_comes_again():
     found, steps = batches(plan, balance=(("region", (("China", 1.0),)),))
     n = sum(steps.values())
     epochs = [Counter(int(row) for i in range(e * n, (e + 1) * n) for row in found[i][1])
-              for e in range(6)]  # fmt: skip
+              for e in range(12)]  # fmt: skip
     assert epochs[0] != epochs[1]
     # Of Europe, which is more than its share, every row within a few epochs; of America, which is
     # less, all rows about as often as each other.
