@@ -124,7 +124,8 @@ def test_from_several_views_fewer_characters_are_wrong(asked, reading):
     once = reader.read(PAGE, dataclasses.replace(asked, views=1))
     assert asked.views == 4
     several, one = (Levenshtein.distance(r.abc.strip(), PRINTED) for r in (reading, once))
-    assert several < one < len(PRINTED) / 3
+    assert several < one  # which writes L:1/16 here, and so other numbers at every note
+    assert several < len(PRINTED) / 10
 
 
 @pytest.mark.parametrize("views", [0, 9])
