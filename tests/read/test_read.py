@@ -123,8 +123,10 @@ def test_a_bad_picture_among_good_ones_loses_nothing(tmp_path, capsys, reading):
 def test_from_several_views_fewer_characters_are_wrong(asked, reading):
     once = reader.read(PAGE, dataclasses.replace(asked, views=1))
     assert asked.views == 4
-    several, one = (Levenshtein.distance(r.abc.strip(), PRINTED) for r in (reading, once))
-    assert several < one  # which writes L:1/16 here, and so other numbers at every note
+    # As the writer spells them: from one view it says L:1/16 here, and every number is another.
+    read = (abc.write(abc.parse(r.abc)).strip() for r in (reading, once))
+    several, one = (Levenshtein.distance(text, PRINTED) for text in read)
+    assert several < one < len(PRINTED) / 3
     assert several < len(PRINTED) / 10
 
 
