@@ -90,8 +90,8 @@ def read(
     if cut not in CUTS:
         raise UserError(f"cut is {cut!r}: choose one of {', '.join(CUTS)}")
     started = time.monotonic()
-    asked = asking.load() if asked is None else asked
     name, picture = _picture(image, name)
+    asked = asking.load() if asked is None else asked
     loaded = time.monotonic()
     picture, layout, notes = prepared(picture)
     shown, more = seen(asked, picture, layout, cut)
@@ -127,9 +127,14 @@ def _picture(image: Image.Image | np.ndarray | str | Path, name: str) -> tuple[s
             raise UserError(f"{image} has {len(found)} pages: read them one by one")
         return name or found[0].name, found[0].image
     if isinstance(image, np.ndarray):
-        image = Image.fromarray(image)
-    pictures.check_size(image.size, name or "the picture")
-    return name or "page", pictures.paper(image)
+        try:
+            image = Image.fromarray(image)
+        except (TypeError, ValueError):
+            raise UserError(
+                f"an array of {image.dtype} {image.shape} is no picture: uint8 [height, width] or "
+                "[height, width, 3] is one"
+            ) from None
+    return name or "page", pictures.paper(image, name or "the picture")
 
 
 def prepared(picture: Image.Image) -> tuple[Image.Image, staves.Layout, list[str]]:

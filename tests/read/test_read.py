@@ -103,6 +103,12 @@ def test_without_a_staff_that_is_said(asked):
     assert any("no staff" in note for note in reader.read(blank, asked).notes)
 
 
+def test_an_array_that_is_no_picture_is_told_before_weights_are_loaded(monkeypatch):
+    monkeypatch.setattr(asking, "load", None)
+    with pytest.raises(UserError, match=r"an array of float64 \(90, 90, 7\) is no picture"):
+        reader.read(np.zeros((90, 90, 7)))
+
+
 def test_the_command_prints_the_tune_and_writes_its_files(tmp_path, capsys, reading):
     assert main([str(PAGE), "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.strip() == reading.abc

@@ -104,8 +104,13 @@ def open_picture(data: bytes) -> Image.Image:
     """Pillow's picture, its header read; a transparent colour is one of the picture's pixels.
 
     PNG keeps that colour in the file's bits, and Pillow leaves it there.
+
+    Raises:
+      UserError: it is a program: Pillow has Ghostscript run EPS, and nothing that is read is run.
     """
     image: Image.Image = Image.open(io.BytesIO(data))
+    if image.format == "EPS":
+        raise UserError("it is EPS, a program that draws a picture, and no program is run")
     colour, tile = image.info.get("transparency"), getattr(image, "tile", None)
     raw = tile[0].args if tile else None
     if colour is not None and raw in ("L;2", "L;4"):

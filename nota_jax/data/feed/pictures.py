@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image
 
 from nota_jax.data.feed import images
 from nota_jax.errors import UserError
@@ -52,12 +51,7 @@ def pages(data: bytes, path: Path) -> list[Picture]:
         raise UserError(f"{path} is empty")
     found = list(_pdf(data, path) if is_pdf(data) else _raster(data, path))
     names = [path.stem] if len(found) == 1 else [f"{path.stem}-{n + 1}" for n in range(len(found))]
-    upright = []
-    for number, (name, image) in enumerate(zip(names, found, strict=True), 1):
-        where = f"page {number} of {path}" if len(found) > 1 else str(path)
-        check_size(image.size, where)
-        upright.append(Picture(name, paper(image, where)))
-    return upright
+    return [Picture(name, image) for name, image in zip(names, found, strict=True)]
 
 
 def is_pdf(data: bytes) -> bool:
@@ -77,33 +71,39 @@ def check_size(size: tuple[int, int], where: str) -> None:
 
 
 def paper(image: Image.Image, where: str = "the picture") -> Image.Image:
-    """In mode "L" or "RGB" as training's pictures are: upright, transparent places white."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":  # floats have no scale of their own
-        values = np.nan_to_num(np.asarray(image))
-        low, high = float(values.min()), float(values.max())
-        image = Image.fromarray(np.uint8((values - low) * (255 / ((high - low) or 1))))
-    return images.opaque(image)
+    """In mode "L" or "RGB" as training's pictures are (`images.opaque`).
+
+    Raises:
+      UserError: it is no page, or cannot be decoded.
+    """
+    check_size(image.size, where)  # from the header, before anything is decoded
+    try:
+        return images.opaque(image)
+    except (*images.BROKEN, UserError) as error:
+        raise _unreadable(where, error) from None
+
+
+def _unreadable(where: object, error: Exception) -> UserError:
+    why = images.reason(error)
+    return UserError(f"cannot read {where}: {why}; save it as PNG or JPEG and try again")
 
 
 def _raster(data: bytes, path: Path) -> Iterator[Image.Image]:
     """A file's frames where they are pages, as in TIFF; otherwise the first."""
     try:
-        image: Image.Image = Image.open(io.BytesIO(data))
-        check_size(image.size, str(path))  # from the header, before anything is decoded
-        if image.format != "TIFF":
-            image.load()
-            yield image
-            return
-        for number, frame in enumerate(ImageSequence.Iterator(image)):
-            if number == MOST_PAGES:
-                raise UserError(f"{path} has more than {MOST_PAGES} pages: split it first")
-            check_size(frame.size, f"page {number + 1} of {path}")
-            yield frame.copy()
-    except images.BROKEN as error:
-        raise UserError(
-            f"cannot read {path}: {images.reason(error)}; save it as PNG or JPEG and try again"
-        ) from None
+        image = images.open_picture(data)
+        pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    except (*images.BROKEN, UserError) as error:
+        raise _unreadable(path, error) from None
+    if pages > MOST_PAGES:
+        raise UserError(f"{path} has {pages} pages, more than {MOST_PAGES}: split it first")
+    for number in range(pages):
+        where = f"page {number + 1} of {path}" if pages > 1 else str(path)
+        try:
+            image.seek(number)
+        except images.BROKEN as error:
+            raise _unreadable(where, error) from None
+        yield paper(image, where).copy()  # the next page is read into the same picture
 
 
 def _pdf(data: bytes, path: Path) -> Iterator[Image.Image]:
@@ -116,10 +116,14 @@ def _pdf(data: bytes, path: Path) -> Iterator[Image.Image]:
     if len(document) > MOST_PAGES:
         raise UserError(f"{path} has {len(document)} pages, more than {MOST_PAGES}: split it first")
     for number in range(len(document)):
-        page = document[number]
-        width, height = (side / 72 * PDF_DPI for side in page.get_size())
-        check_size((round(width), round(height)), f"page {number + 1} of {path}, at {PDF_DPI} dpi,")
-        yield page.render(scale=PDF_DPI / 72).to_pil()
+        where = f"page {number + 1} of {path}"
+        try:
+            page = document[number]
+            width, height = (side / 72 * PDF_DPI for side in page.get_size())
+            check_size((round(width), round(height)), f"{where}, at {PDF_DPI} dpi,")
+            yield paper(page.render(scale=PDF_DPI / 72).to_pil(), where)
+        except pypdfium2.PdfiumError as error:
+            raise UserError(f"cannot read {where}: {error}") from None
 
 
 def encode(image: Image.Image) -> bytes:

@@ -100,20 +100,20 @@ def test_sixteen_bit_grey_is_scaled_and_one_bit_is_black_and_white():
     np.testing.assert_array_equal(images.load(encode(bits), 64)[:, :, 0], bits * np.uint8(255))
 
 
-def png(depth: int, kind: int, row: bytes, width: int, transparent: bytes) -> bytes:
-    """A PNG of one row, written by hand: Pillow writes no grey of 2 bits and no colour of 16."""
+def png(depth: int, kind: int, row: bytes, width: int, transparent: bytes, height=1) -> bytes:
+    """A PNG of equal rows, by hand: Pillow writes no grey of 2 bits and no colour of 16."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return (
             struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         )
 
-    header = struct.pack(">IIBBBBB", width, 1, depth, kind, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + row) * height)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         chunk(name, data)
         for name, data in (
-            (b"IHDR", header), (b"tRNS", transparent), (b"IDAT", zlib.compress(b"\0" + row)),
-            (b"IEND", b""),
+            (b"IHDR", header), (b"tRNS", transparent), (b"IDAT", pixels), (b"IEND", b""),
         )
     )  # fmt: skip
 

@@ -1,13 +1,15 @@
 """Whatever a picture is kept in, the page in it is the same."""
 
 import io
+import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nota_jax.data.feed import pictures
+from nota_jax.data.feed import images, pictures
 from nota_jax.errors import UserError
+from tests.data.feed.test_images import png
 
 
 def drawing() -> Image.Image:
@@ -126,6 +128,51 @@ def test_a_truncated_picture_is_refused(tmp_path):
     (tmp_path / "half.png").write_bytes(out.getvalue()[: len(out.getvalue()) // 2])
     with pytest.raises(UserError, match=r"half\.png"):
         pictures.read(tmp_path / "half.png")
+
+
+SHADES = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
+
+
+def inverted_floats():
+    """What a TIFF says of its zero."""
+    return {"tiffinfo": {images.PHOTOMETRIC: images.WHITE_IS_ZERO}}
+
+
+AS_IN_TRAINING = {
+    "floats that end before white": ("TIFF", (SHADES / 400).astype(np.float32), {}),
+    "integers that hold 16 bits": ("TIFF", SHADES.astype(np.int32) * 257, {}),
+    "floats of which zero is white": ("TIFF", SHADES.astype(np.float32), inverted_floats()),
+    "16 bits of which zero is white": ("TIFF", SHADES.astype(np.uint16), inverted_floats()),
+    "an EXIF that is damaged": ("PNG", SHADES, {"exif": b"Exif\0\0II*\0\x08\0\0\0\xff\xff"}),
+    "a transparent grey": ("PNG", SHADES, {"transparency": 0}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", AS_IN_TRAINING)
+def test_a_page_that_is_read_is_the_page_that_training_was_shown(kind, tmp_path):
+    form, values, options = AS_IN_TRAINING[kind]
+    path = tmp_path / "page"
+    Image.fromarray(values).save(path, form, **options)
+    (page,) = pictures.read(path)
+    assert np.array_equal(grey(page.image), grey(images.decode(path.read_bytes())))
+
+
+def test_a_transparent_colour_of_16_bits_is_paper_on_a_page_that_is_read(tmp_path):
+    row = bytes(6 * 32) + b"\1\2\3\4\5\6" * 32
+    (tmp_path / "page.png").write_bytes(png(16, 2, row, 64, b"\1\2\3\4\5\6", height=64))
+    (page,) = pictures.read(tmp_path / "page.png")
+    assert (grey(page.image)[:, :32] == 0).all() and (grey(page.image)[:, 32:] == 255).all()
+
+
+def test_no_program_is_run_for_a_picture(tmp_path, monkeypatch):
+    """Pillow gives EPS to Ghostscript."""
+    drawing().save(tmp_path / "page.eps")
+    for name in ("Popen", "run", "check_call"):
+        monkeypatch.setattr(subprocess, name, None)
+    with pytest.raises(UserError, match=r"page\.eps: it is EPS, a program"):
+        pictures.read(tmp_path / "page.eps")
+    with pytest.raises(UserError, match="record x: it is EPS, a program"):
+        images.decode((tmp_path / "page.eps").read_bytes(), name="x")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
