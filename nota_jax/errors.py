@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 # What no second try mends: the launchers end at status 2 and start again at 1.
 LASTING = (
@@ -52,6 +52,7 @@ def exit_status(command: Callable[[], int | None], *, interrupted: str = "nothin
 
     A file that cannot be read or written is a sentence too: 2 where it will stay so (no such
     folder, no permission, a full disk), 1 where a second try may go well (a network's file system).
+    So is memory that does not suffice, 2.
 
     interrupted: what an interruption means for the user's work.
     """
@@ -64,7 +65,7 @@ def exit_status(command: Callable[[], int | None], *, interrupted: str = "nothin
         with contextlib.suppress(OSError):  # nor will the interpreter's last flush find anyone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (UserError, OSError) as error:
+    except Exception as error:
         told = sentence(error)
         if told is None:
             raise
@@ -78,7 +79,33 @@ def sentence(error: BaseException) -> tuple[int, str] | None:
     # One without a number is not of the system, but some library's own.
     if isinstance(error, OSError) and error.errno is not None:
         return 2 if error.errno in LASTING else 1, f"error: {of_system(error)}"
+    if memory_is_full(error):
+        return 2, f"error: {_no_room(error)}"
     return None
+
+
+def memory_is_full(error: BaseException) -> bool:
+    """Whether an error says that memory does not suffice, the host's or a device's.
+
+    Told by its text too, for jax has no kind of its own for it.
+    """
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
+@contextlib.contextmanager
+def fitting(otherwise: str) -> Iterator[None]:
+    """What is done inside needs memory; a `UserError` says what to do where there is too little."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not memory_is_full(error):
+            raise
+        raise UserError(f"{_no_room(error)}: {otherwise}") from error
+
+
+def _no_room(error: BaseException) -> str:
+    said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return f"memory does not suffice ({cut(said)})"
 
 
 def neighbour_gone(error: BaseException) -> bool:

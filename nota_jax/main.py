@@ -24,7 +24,7 @@ from ml_collections import ConfigDict, config_flags
 
 from nota_jax import history, places, typed, values
 from nota_jax.environment import quiet
-from nota_jax.errors import UserError, cut, exit_status
+from nota_jax.errors import UserError, cut, exit_status, fitting
 
 MODES = ("train", "evaluate", "plan")
 
@@ -74,12 +74,25 @@ def run_mode(config: ConfigDict, mode: str, plan_flags: Mapping[str, Any]) -> bo
         prepared = run.prepare(config, say)
         ready.require_split(config)
         if mode == "train":
-            outcome = run.train(prepared, say)
+            with fitting(_smaller_steps(config)):
+                outcome = run.train(prepared, say)
             params, interrupted = outcome.state.params, outcome.interrupted
             del outcome  # the optimizer's moments, whose room evaluation is planned without
         if not interrupted and (mode == "evaluate" or config.eval.split):
-            run.evaluate_run(prepared, params, say, which)
+            with fitting("ask fewer pages at once (--config.eval.batch_size=1)"):
+                run.evaluate_run(prepared, params, say, which)
     return bool(interrupted)
+
+
+def _smaller_steps(config: ConfigDict) -> str:
+    """What to do where a step of training does not fit."""
+    recompute = ", --config.model.remat=full" if config.model.remat == "none" else ""
+    return (
+        f"compute a step in more parts, which changes no result "
+        f"(--config.data.accumulation={2 * config.data.accumulation}{recompute}), or take a "
+        "smaller --config.data.batch_size; --mode=plan says what fits on which devices. The same "
+        "command goes on behind the last saved step"
+    )
 
 
 def _silent(_: str) -> None:

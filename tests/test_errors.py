@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 
-from nota_jax.errors import TryAgain, UserError, exit_status
+from nota_jax.errors import TryAgain, UserError, exit_status, fitting
 
 
 def raising(error):
@@ -50,6 +52,22 @@ def test_a_mistake_and_an_interruption_have_their_status(capsys):
     assert exit_status(raising(UserError("no"))) == 2
     assert exit_status(raising(KeyboardInterrupt()), interrupted="go on") == 130
     assert capsys.readouterr().err == "error: no\ninterrupted: go on\n"
+
+
+def test_memory_that_does_not_suffice_is_a_sentence(capsys):
+    """The host's and a device's, whichever command asks for it."""
+    for asked in (lambda: np.zeros(2**50), lambda: jax.numpy.zeros(2**45), raising(MemoryError())):
+        assert exit_status(lambda: asked().sum()) == 2  # noqa: B023 (called at once)
+        said = capsys.readouterr().err
+        assert said.startswith("error: memory does not suffice (") and said.count("\n") == 1
+
+
+def test_other_failures_of_a_library_are_no_lack_of_memory():
+    with pytest.raises(RuntimeError, match="INTERNAL"), fitting("less"):
+        raise RuntimeError("INTERNAL: a bug")
+    with pytest.raises(UserError, match=r"does not suffice \(MemoryError\): ask for less"):
+        with fitting("ask for less"):
+            raise MemoryError
 
 
 SAYS = """

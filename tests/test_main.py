@@ -6,12 +6,12 @@ import sys
 import types
 import weakref
 
+import jax
 import pytest
-from ml_collections import ConfigDict
 
 from configs import common, phase1, phase2, phase3
 from nota_jax import main, ready, run
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, exit_status
 
 
 def parse(*arguments):
@@ -115,6 +115,21 @@ def test_the_optimizer_is_let_go_before_the_evaluation(monkeypatch):
     monkeypatch.setattr(
         run, "evaluate_run", lambda prepared, params, say, which: seen.append((params, alive()))
     )
-    config = ConfigDict({"run_dir": "runs/x", "eval": {"split": "test"}})
+    config = phase1.get_config()
     assert not main.run_mode(config, "train", {})
     assert seen == [("parameters", None)]
+
+
+def test_a_step_that_does_not_fit_is_a_sentence_that_says_how_it_would(monkeypatch, capsys):
+    monkeypatch.setattr(run, "prepare", lambda config, say: None)
+    monkeypatch.setattr(ready, "require_split", lambda config: None)
+    monkeypatch.setattr(run, "train", lambda prepared, say: jax.numpy.zeros(2**45))
+    config = phase2.get_config()
+    assert exit_status(lambda: main.run_mode(config, "train", {})) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: memory does not suffice (RESOURCE_EXHAUSTED: Out of memory")
+    for way in ("accumulation=2", "remat=full", "batch_size", "--mode=plan"):
+        assert way in said
+    monkeypatch.setattr(run, "evaluate_run", lambda *_: jax.numpy.zeros(2**45))
+    assert exit_status(lambda: main.run_mode(config, "evaluate", {})) == 2
+    assert "eval.batch_size" in capsys.readouterr().err

@@ -27,7 +27,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, memory_is_full
 from nota_jax.files import write_json
 from nota_jax.models import decode
 from nota_jax.models.flops import forward_flops, traced_flops
@@ -196,7 +196,7 @@ def _compiled(lowered: jax.stages.Lowered, options: dict[str, Any], mesh: Mesh) 
     try:
         compiled = lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        if not memory_is_full(error):
             raise
         return {"out_of_memory": _needed(str(error))}
     memory = compiled.memory_analysis()

@@ -21,7 +21,7 @@ from pathlib import Path
 from nota_jax import progress
 from nota_jax.data.feed import images
 from nota_jax.environment import quiet
-from nota_jax.errors import UserError, exit_status
+from nota_jax.errors import UserError, exit_status, fitting
 from nota_jax.read.asking import VIEWS
 
 
@@ -80,7 +80,8 @@ def run(
     readings = []
     bar = progress.bar(total=len(found), unit="page", desc="read", disable=len(found) == 1)
     for name, (_, picture) in zip(names, found, strict=True):
-        reading = reader.read(picture.image, asked, name=name, cut=cut)
+        with fitting("look at each page fewer times (--views 1)"):
+            reading = reader.read(picture.image, asked, name=name, cut=cut)
         readings.append(reading)
         with bar.external_write_mode():
             if len(found) > 1:

@@ -16,10 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
 from nota_jax.checkpoint.scores import Ask
-from nota_jax.errors import UserError
+from nota_jax.errors import fitting
 from nota_jax.training.journal import EVALUATION, Journal
 from nota_jax.training.saving import Saving
 from nota_jax.units import duration
@@ -45,16 +43,12 @@ def at(
       UserError: the devices have no room for it beside training, or what `ask` raises.
     """
     started = time.monotonic()
-    try:
+    with fitting(
+        f"step {step} is saved, and its evaluation has no room beside what training holds; ask "
+        "fewer pages at once (--config.eval.batch_size), or --config.eval.every=0; the same "
+        "command goes on from there"
+    ):
         score = ask(params, stopped)
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        raise UserError(
-            f"step {step} is saved, and its evaluation has no room beside what training holds: "
-            "ask fewer pages at once (--config.eval.batch_size), or --config.eval.every=0; the "
-            "same command goes on from there"
-        ) from error
     if score is None:
         say(f"step {step}: the evaluation is broken off, and made up for when the run goes on")
         return

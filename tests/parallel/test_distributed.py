@@ -147,7 +147,12 @@ def test_rows_that_straddle_processes_are_refused():
             1,
             "error: another process of this run is gone (UNKNOWN: Gloo AllGather failed",
         ),
-        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"), 1, "Traceback (most"),
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."),
+            2,
+            "error: memory does not suffice (RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes)",
+        ),
+        (jax.errors.JaxRuntimeError("INTERNAL: a bug"), 1, "Traceback (most recent call last)"),
         (OSError("a library's own"), 1, "Traceback (most recent call last)"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
