@@ -120,6 +120,9 @@ def parse(argv: Sequence[str]) -> tuple[ConfigDict, str, dict[str, Any]]:
             _ = config.value.size  # a file that cannot be loaded answers only when it is asked
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(_explain(argv, error)) from None
+    except (MemoryError, RecursionError):  # of Python's parser, which reads keys and values
+        deepest = max(argv[1:], key=lambda argument: len(re.findall(r"[(\[{]", argument)))
+        raise UserError(f"{cut(deepest)} is nested too deep to be read") from None
     if len(rest) > 1:
         raise UserError(f"what is {cut(repr(rest[1]))}? Fields are set as --config.a.b=value")
     if config.value is None:

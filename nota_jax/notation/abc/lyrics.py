@@ -62,9 +62,10 @@ def align(field: str, bars: Sequence[int]) -> list[str]:
 def lyrics_text(entries: Sequence[str]) -> str:
     """The `w:` text of one verse of a line; trailing notes without syllables are left out."""
     last = max((i for i, entry in enumerate(entries) if entry), default=-1)
+    shown = entries[: last + 1]
     text = ""
-    for entry in entries[: last + 1]:
-        joint = "" if not text or text.endswith("-") or entry == "_" else " "
+    for before, entry in zip(("-", *shown), shown, strict=False):
+        joint = "" if before.endswith("-") or entry == "_" else " "
         text += joint + _entry_text(entry)
     return text
 
