@@ -95,8 +95,9 @@ def score(tune: Tune, *, displayed: bool = True) -> Any:
     if tune.tempo is not None and tune.tempo.rate and tune.tempo.beats:
         beat = float(4 * sum(tune.tempo.beats, Fraction(0)))
         words, rate = tune.tempo.words or None, tune.tempo.rate
-        if beat > _MAXIMA or duration.Duration(beat).type == "complex":  # no single note is so long
-            rate, beat = round(rate * beat), 1.0
+        # Where no single note is so long.
+        if beat > _MAXIMA or duration.Duration(beat).type in ("complex", "inexpressible"):
+            rate, beat = max(round(rate * beat), 1), 1.0
         measures[0].insert(0, tempo.MetronomeMark(words, rate, beat))
     elif tune.tempo is not None and tune.tempo.words:
         measures[0].insert(0, tempo.TempoText(tune.tempo.words))
