@@ -126,15 +126,18 @@ def _picture(image: Image.Image | np.ndarray | str | Path, name: str) -> tuple[s
         if len(found) > 1:
             raise UserError(f"{image} has {len(found)} pages: read them one by one")
         return name or found[0].name, found[0].image
-    if isinstance(image, np.ndarray):
-        try:
-            image = Image.fromarray(image)
-        except (TypeError, ValueError):
-            raise UserError(
-                f"an array of {image.dtype} {image.shape} is no picture: uint8 [height, width] or "
-                "[height, width, 3] is one"
-            ) from None
-    return name or "page", pictures.paper(image, name or "the picture")
+    shown = _of_array(image) if isinstance(image, np.ndarray) else image
+    return name or "page", pictures.paper(shown, name or "the picture")
+
+
+def _of_array(pixels: np.ndarray) -> Image.Image:
+    try:
+        return Image.fromarray(pixels)
+    except (TypeError, ValueError):
+        raise UserError(
+            f"an array of {pixels.dtype} {pixels.shape} is no picture: uint8 [height, width] or "
+            "[height, width, 3] is one"
+        ) from None
 
 
 def prepared(picture: Image.Image) -> tuple[Image.Image, staves.Layout, list[str]]:
