@@ -88,7 +88,7 @@ def _smaller_steps(config: ConfigDict) -> str:
     """What to do where a step of training does not fit."""
     recompute = ", --config.model.remat=full" if config.model.remat == "none" else ""
     return (
-        f"compute a step in more parts, which changes no result "
+        "compute a step in more parts, which changes no result "
         f"(--config.data.accumulation={2 * config.data.accumulation}{recompute}), or take a "
         "smaller --config.data.batch_size; --mode=plan says what fits on which devices. The same "
         "command goes on behind the last saved step"

@@ -103,7 +103,8 @@ def _raster(data: bytes, path: Path) -> Iterator[Image.Image]:
             image.seek(number)
         except images.BROKEN as error:
             raise _unreadable(where, error) from None
-        yield paper(image, where).copy()  # the next page is read into the same picture
+        shown = paper(image, where)
+        yield shown.copy() if pages > 1 else shown  # the next page is read into the same picture
 
 
 def _pdf(data: bytes, path: Path) -> Iterator[Image.Image]:

@@ -133,16 +133,12 @@ def test_a_truncated_picture_is_refused(tmp_path):
 SHADES = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
 
 
-def inverted_floats():
-    """What a TIFF says of its zero."""
-    return {"tiffinfo": {images.PHOTOMETRIC: images.WHITE_IS_ZERO}}
-
-
+ZERO_IS_WHITE = {"tiffinfo": {images.PHOTOMETRIC: images.WHITE_IS_ZERO}}
 AS_IN_TRAINING = {
     "floats that end before white": ("TIFF", (SHADES / 400).astype(np.float32), {}),
     "integers that hold 16 bits": ("TIFF", SHADES.astype(np.int32) * 257, {}),
-    "floats of which zero is white": ("TIFF", SHADES.astype(np.float32), inverted_floats()),
-    "16 bits of which zero is white": ("TIFF", SHADES.astype(np.uint16), inverted_floats()),
+    "floats of which zero is white": ("TIFF", SHADES.astype(np.float32), ZERO_IS_WHITE),
+    "16 bits of which zero is white": ("TIFF", SHADES.astype(np.uint16), ZERO_IS_WHITE),
     "an EXIF that is damaged": ("PNG", SHADES, {"exif": b"Exif\0\0II*\0\x08\0\0\0\xff\xff"}),
     "a transparent grey": ("PNG", SHADES, {"transparency": 0}),
 }  # fmt: skip
