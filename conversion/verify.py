@@ -27,7 +27,7 @@ from conversion import from_hf, tensors, to_hf
 from nota_jax.checkpoint import steps
 from nota_jax.data.feed import chat, images
 from nota_jax.data.feed.tokenizer import load_tokenizer
-from nota_jax.errors import UserError, exit_status
+from nota_jax.errors import UserError, exit_status, first_line
 from nota_jax.models import decode
 from nota_jax.models.notagpt import NotaGPT, param_shapes
 from nota_jax.notation.abc import reader
@@ -240,7 +240,7 @@ def _load_theirs(torch: Any, transformers: Any, hf: Path) -> Any:
             hf, dtype=torch.float32, output_loading_info=True
         )
     except Exception as error:  # it raises whatever its parts raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = first_line(error)[:200]
         raise UserError(f"{does_not_load}: {reason}") from error
     if wrong := [*problems["missing_keys"], *problems["unexpected_keys"]]:
         first = ", ".join(sorted(map(str, wrong))[:4])

@@ -42,6 +42,11 @@ class TryAgain(UserError):
     """What the same command mends by itself when it is started again, as launchers do."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def cut(text: str, most: int = 300) -> str:
     """A text as a sentence can hold it: of a long one the beginning and the end."""
     return text if len(text) <= most else f"{text[: most * 2 // 3]} … {text[-most // 4 :]}"
@@ -104,7 +109,7 @@ def fitting(otherwise: str) -> Iterator[None]:
 
 
 def _no_room(error: BaseException) -> str:
-    said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    said = first_line(error).rstrip(".")
     return f"memory does not suffice ({cut(said)})"
 
 

@@ -35,7 +35,7 @@ from nota_jax.checkpoint.fingerprints import (
     fingerprint,
     require_shapes,
 )
-from nota_jax.errors import UserError
+from nota_jax.errors import UserError, first_line
 from nota_jax.params import Tree, flatten, n_bytes, unflatten
 
 KEPT = "What was saved before stays as it was; make room"
@@ -238,7 +238,7 @@ def explained(
         with contextlib.suppress(Exception):
             finish()
         clear_halves(directory)
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        reason = first_line(error)[:300]
         raise UserError(
             f"cannot write {what} ({files.free_text(directory)} free there): {reason}. {KEPT}"
         ) from error

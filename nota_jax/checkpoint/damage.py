@@ -19,7 +19,7 @@ from typing import Any
 import jax
 
 from nota_jax.checkpoint.fingerprints import Fingerprint
-from nota_jax.errors import UserError, neighbour_gone
+from nota_jax.errors import UserError, first_line, neighbour_gone
 
 SEAL = "seal"
 ASIDE = ".damaged"  # what a checkpoint's name ends with that was set aside
@@ -52,7 +52,7 @@ def reading(where: Path | str) -> Iterator[None]:
         error = _beneath(raised)
         if not isinstance(error, _OVER_FILES) or broken_off(error):
             raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        reason = first_line(error)[:300]
         number = getattr(error, "errno", None)
         if number in _UNREADABLE or any(word in reason for word in _NOT_THE_DISKS):
             raise UserError(f"cannot read {where}: {reason}") from error

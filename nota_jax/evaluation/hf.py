@@ -18,7 +18,7 @@ from nota_jax import progress
 from nota_jax.data.feed import images
 from nota_jax.data.feed.evaluation import sampled
 from nota_jax.data.store.reader import PageReader
-from nota_jax.errors import UserError, cut
+from nota_jax.errors import UserError, cut, first_line
 from nota_jax.evaluation import kept
 from nota_jax.evaluation.answers import ANSWERS
 from nota_jax.evaluation.metrics import FIELDS, SHORT_ANSWER
@@ -205,7 +205,7 @@ def load(folder: Path, dtype: str = "auto") -> Loaded:
                 folder, dtype=exact, local_files_only=True, output_loading_info=True
             )
     except Exception as error:  # it raises whatever its parts raise
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"transformers {transformers.__version__} does not load {folder}: {cut(reason)}"
         ) from error

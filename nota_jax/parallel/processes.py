@@ -27,7 +27,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from nota_jax.errors import UserError, neighbour_gone, sentence
+from nota_jax.errors import UserError, first_line, neighbour_gone, sentence
 
 T = TypeVar("T")
 
@@ -146,7 +146,7 @@ def start(env: Mapping[str, str] = os.environ) -> str | None:
             heartbeat_timeout_seconds=max(10, _number(env, "NOTA_SILENCE_SECONDS", 60)),
         )
     except (RuntimeError, ValueError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"the processes of this run did not find each other ({told}): {reason}"
         ) from None

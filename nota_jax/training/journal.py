@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Protocol
 
 from nota_jax import jsontext
 from nota_jax.environment import without_torch
+from nota_jax.errors import first_line
 from nota_jax.files import write_atomic
 
 with without_torch():
@@ -122,7 +123,7 @@ class _Stream:
             self.failures += 1
             # Once, and again later: at the 10th, 100th, 1000th time.
             if math.log10(self.failures).is_integer():
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+                reason = first_line(error)[:200]
                 self.say(
                     f"WARNING: {self.name} cannot be written: {reason}. Training goes on; "
                     f"{len(self.waiting)} reports wait until it can"
