@@ -176,6 +176,7 @@ def prepare_dataset(config: ConfigDict, say: Say) -> None:
         look_share=b.look_share,
         surroundings=b.surroundings,
         title_share=b.title_share,
+        meter_share=b.meter_share,
         split_by=b.split_by,
     )
     dataset.build(folder, b.corpora or None, b.limit or None, settings, b.workers or None)

@@ -196,7 +196,7 @@ def _require_built_so(folder: Path, build: Mapping[str, Any]) -> None:
     except (OSError, *jsontext.WRONG_SHAPE):
         return  # another's dataset, or none: whoever reads it says so
     wanted = {key.rpartition(".")[2]: value for key, value in build.items()}
-    shares = ("look_share", "surroundings", "title_share")
+    shares = ("look_share", "surroundings", "title_share", "meter_share")
     for name in ("limit", "variants", "seed", *shares, "split_by"):
         if name in wanted and (wanted[name] or 0) != (report.get(name) or 0):
             raise UserError(

@@ -139,6 +139,7 @@ TABLE: dict[str, Row] = {
         ("data.build.look_share", share, FREE),
         ("data.build.surroundings", share, FREE),
         ("data.build.title_share", share, FREE),
+        ("data.build.meter_share", share, FREE),
         ("data.build.split_by", one_of(*SPLITS_BY), FREE),
         ("data.tasks", many(one_of(*TASKS), least=1), BATCHES),
         ("data.subtasks", many(asked), BATCHES),

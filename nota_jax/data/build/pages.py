@@ -41,11 +41,13 @@ from nota_jax.notation.engraving.layout import Picture, Style
 from nota_jax.notation.theory.facts import facts
 from nota_jax.notation.theory.melody import melody_hash
 from nota_jax.notation.transpose import UNISON, transpose, transpositions
-from nota_jax.notation.tune import Tune
+from nota_jax.notation.tune import Meter, Tune
 
 MOST_HIGHLIGHTED_BARS = 4
 # The wished staff spacing varies by these factors; the engraver shrinks it where a tune needs.
 SPACING_FACTORS = (0.9, 1.2)
+# The same bar as a sign and in figures: a book has the one or the other on nearly all its pages.
+_OTHER_WAY = {"C": "4/4", "C|": "2/2", "4/4": "C", "2/2": "C|"}
 
 
 def _option(default: float, help: str, least: float = -math.inf, most: float = math.inf) -> Any:
@@ -90,6 +92,13 @@ class Settings:
         0.0,
         "of the further drawings of a training tune, how many get an invented title, and an "
         "invented composer an invented name, which can only be read letter by letter",
+        least=0,
+        most=1,
+    )
+    meter_share: float = _option(
+        0.0,
+        "of the further drawings of a training tune, how many write its meters the other way: C as "
+        "4/4, C| as 2/2, and back",
         least=0,
         most=1,
     )
@@ -187,6 +196,9 @@ def _drawing(
     called = _generator(settings.seed, source.id, variant, "title")
     if variant and part == "train" and called.random() < settings.title_share:
         tune = _called_anew(tune, composer_source == "synthetic", called)
+    counted = _generator(settings.seed, source.id, variant, "meter")
+    if variant and part == "train" and counted.random() < settings.meter_share:
+        tune = _metered_anew(tune)
     interval = UNISON
     if variant and len(intervals := transpositions(tune)) > 1:
         interval = rng.choice(intervals[1:])
@@ -205,6 +217,21 @@ def _called_anew(tune: Tune, composer_too: bool, rng: random.Random) -> Tune:
     if tune.titles:
         tune = dataclasses.replace(tune, titles=(titles.invented(rng), *tune.titles[1:]))
     return dataclasses.replace(tune, composer=titles.name(rng)) if composer_too else tune
+
+
+def _metered_anew(tune: Tune) -> Tune:
+    """The tune with every meter that can be written in two ways written in the other one."""
+
+    def other(meter: Meter) -> Meter:
+        return Meter(_OTHER_WAY.get(meter.text, meter.text))
+
+    bars = tuple(
+        dataclasses.replace(
+            bar, items=tuple(other(i) if isinstance(i, Meter) else i for i in bar.items)
+        )
+        for bar in tune.bars
+    )
+    return dataclasses.replace(tune, meter=other(tune.meter), bars=bars)
 
 
 def _whole_bars(tune: Tune, first: int, last: int) -> tuple[int, int]:
