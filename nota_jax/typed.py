@@ -15,7 +15,7 @@ from typing import Any
 
 from nota_jax import jsontext, places
 from nota_jax.errors import UserError, cut
-from nota_jax.values import OPEN, flat
+from nota_jax.values import DRAWING_SHARES, OPEN, flat
 
 # What other trainers call it: last part of the name, lower case, "_" for "-".
 OTHER_NAMES = {
@@ -196,8 +196,7 @@ def _require_built_so(folder: Path, build: Mapping[str, Any]) -> None:
     except (OSError, *jsontext.WRONG_SHAPE):
         return  # another's dataset, or none: whoever reads it says so
     wanted = {key.rpartition(".")[2]: value for key, value in build.items()}
-    shares = ("look_share", "surroundings", "title_share", "meter_share")
-    for name in ("limit", "variants", "seed", *shares, "split_by"):
+    for name in ("limit", "variants", "seed", *DRAWING_SHARES, "split_by"):
         if name in wanted and (wanted[name] or 0) != (report.get(name) or 0):
             raise UserError(
                 f"config.data.build.{name} is {wanted[name]}, and {folder} is there already, "

@@ -47,6 +47,8 @@ CORPORA = (
     "essenFolksong", "oneills1850", "airdsAirs", "ryansMammoth", "miscFolk", "nottingham-dataset",
 )  # fmt: skip
 SPLITS_BY = ("clusters", "hash")
+# Of a dataset's training drawings, how many are drawn in some other way than the source's.
+DRAWING_SHARES = ("look_share", "surroundings", "title_share", "meter_share")
 GROUPED = ("task", "region", "corpus", "composer_source", "music_font", "text_font")
 ATTENTION = ("auto", "reference", "blocked", "cudnn", "splash")
 CHUNKS = ("notes", "fine")
@@ -136,10 +138,7 @@ TABLE: dict[str, Row] = {
         ("data.build.corpora", many(corpus), FREE),
         ("data.build.seed", seed, FREE),
         ("data.build.workers", whole(0, 1024), FREE),
-        ("data.build.look_share", share, FREE),
-        ("data.build.surroundings", share, FREE),
-        ("data.build.title_share", share, FREE),
-        ("data.build.meter_share", share, FREE),
+        *((f"data.build.{name}", share, FREE) for name in DRAWING_SHARES),
         ("data.build.split_by", one_of(*SPLITS_BY), FREE),
         ("data.tasks", many(one_of(*TASKS), least=1), BATCHES),
         ("data.subtasks", many(asked), BATCHES),

@@ -31,8 +31,10 @@ REPORT = "build_report.json"
 # What a shard holds at most: a reader is as quick as a shard has few records.
 SHARD_BYTES, SHARD_RECORDS = 64 * 2**20, 8192
 # Of datasets older than an argument: what was built before there was a choice.
-_SHARES = ("look_share", "surroundings", "title_share", "meter_share")
-_BEFORE = {"split_by": "hash"} | dict.fromkeys(_SHARES, 0.0)
+_BEFORE = {
+    "look_share": 0.0, "surroundings": 0.0, "title_share": 0.0, "meter_share": 0.0,
+    "split_by": "hash",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
