@@ -96,7 +96,7 @@ def get_config(size: str, phase: int) -> ConfigDict:
     # How many have page numbers, footers, another tune's first line, marks by hand around them.
     c.data.build.surroundings = 0.0
     c.data.build.title_share = 0.0  # of the further drawings, how many get an invented title
-    c.data.build.meter_share = 0.0  # of the further drawings, how many have 4/4 for C, 2/2 for C|
+    c.data.build.meter_share = 0.0  # of the further drawings, how many are in another meter
     # What keeps together, in training or held out: near-duplicates, or melodies by their hash.
     c.data.build.split_by = "clusters"
     # No corpora: all of them; no workers: all cores.

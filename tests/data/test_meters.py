@@ -1,4 +1,4 @@
-"""Meters of further drawings are written the other way: C as 4/4."""
+"""Further drawings are written in other meters: C as 4/4, 6/8 as 6/4 in longer notes."""
 
 import dataclasses
 
@@ -9,11 +9,18 @@ from nota_jax.data.build.corpora import SourceTune
 from nota_jax.data.build.pages import Settings
 from nota_jax.data.build.splits import part_of
 from nota_jax.notation import abc
+from nota_jax.notation.augment import augmented
 from nota_jax.notation.theory.melody import melody_hash
 from nota_jax.notation.tune import Meter, Tune
 
-OWN, ALL = Settings(variants=3), Settings(variants=3, meter_share=1.0)
-OTHER_WAY = [("C", "4/4"), ("C|", "2/2"), ("4/4", "C"), ("2/2", "C|"), ("6/8", "6/8")]
+OWN, ALL = Settings(variants=30), Settings(variants=30, meter_share=1.0)
+# A meter; what stands for it before the same notes; before notes twice as long.
+OTHERS = [
+    ("C", {"4/4", "C|", "2/2"}, {"4/2"}),
+    ("4/4", {"C", "C|", "2/2"}, {"4/2"}),
+    ("6/8", {"6/8"}, {"6/4"}),
+    ("2/4", {"2/4"}, {"4/4", "C", "C|"}),
+]
 
 
 def drawn(text: str, settings: Settings) -> tuple[pages.Drawing, ...]:
@@ -37,15 +44,31 @@ def meters(tune: Tune) -> list[str]:
     return [meter.text for meter in (tune.meter, *changes)]
 
 
-@pytest.mark.parametrize(("own", "other"), OTHER_WAY)
-def test_further_drawings_for_training_have_it_the_other_way_and_nothing_else(own, other):
+def music(tune: Tune) -> Tune:
+    """The tune with no meter."""
+    bars = (
+        dataclasses.replace(bar, items=tuple(i for i in bar.items if not isinstance(i, Meter)))
+        for bar in tune.bars
+    )
+    return dataclasses.replace(tune, meter=Meter("none"), bars=tuple(bars))
+
+
+@pytest.mark.parametrize(("own", "same_notes", "longer_notes"), OTHERS)
+def test_further_drawings_for_training_have_another_meter_that_their_bars_fill(
+    own, same_notes, longer_notes
+):
     text = tune_of("train", own)
     first, *further = drawn(text, ALL)
-    assert meters(first.tune) == [own, "3/8", own] and len(further) == 2
+    assert meters(first.tune) == [own, "3/8", own]
+    seen: dict[str, set[str]] = {"3/8": set(), "3/4": set()}
     for drawing, before in zip(further, drawn(text, OWN)[1:], strict=True):
-        assert meters(drawing.tune) == [other, "3/8", other]
-        again = pages._metered_anew(drawing.tune)
-        assert dataclasses.replace(drawing, tune=again) == before
+        meter, changed, again = meters(drawing.tune)
+        longer = changed == "3/4"
+        expected = augmented(before.tune) if longer else before.tune
+        assert music(drawing.tune) == music(expected) and again == meter
+        assert dataclasses.replace(drawing, tune=before.tune) == before
+        seen[changed].add(meter)
+    assert seen == {"3/8": same_notes, "3/4": longer_notes}
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])

@@ -29,6 +29,7 @@ from nota_jax.data.records import PLAIN, Page
 from nota_jax.data.store import layout
 from nota_jax.errors import UserError
 from nota_jax.notation import abc
+from nota_jax.notation.augment import augmented
 from nota_jax.notation.engraving import boxes
 from nota_jax.notation.engraving.fonts import (
     LOOK_TEXT_FONTS,
@@ -46,8 +47,8 @@ from nota_jax.notation.tune import Meter, Tune
 MOST_HIGHLIGHTED_BARS = 4
 # The wished staff spacing varies by these factors; the engraver shrinks it where a tune needs.
 SPACING_FACTORS = (0.9, 1.2)
-# The same bar as a sign and in figures: a book has the one or the other on nearly all its pages.
-_OTHER_WAY = {"C": "4/4", "C|": "2/2", "4/4": "C", "2/2": "C|"}
+# The same bar as signs and in figures: a book has one of them on nearly all its pages.
+_OF_A_WHOLE_NOTE = ("4/4", "C", "2/2", "C|")
 
 
 def _option(default: float, help: str, least: float = -math.inf, most: float = math.inf) -> Any:
@@ -97,8 +98,8 @@ class Settings:
     )
     meter_share: float = _option(
         0.0,
-        "of the further drawings of a training tune, how many write its meters the other way: C as "
-        "4/4, C| as 2/2, and back",
+        "of the further drawings of a training tune, how many are written in another meter: C as "
+        "4/4, 2/2 or C|, and every second one in notes twice as long, 2/4 as 2/2, 6/8 as 6/4",
         least=0,
         most=1,
     )
@@ -198,7 +199,7 @@ def _drawing(
         tune = _called_anew(tune, composer_source == "synthetic", called)
     counted = _generator(settings.seed, source.id, variant, "meter")
     if variant and part == "train" and counted.random() < settings.meter_share:
-        tune = _metered_anew(tune)
+        tune = _metered_anew(tune, counted)
     interval = UNISON
     if variant and len(intervals := transpositions(tune)) > 1:
         interval = rng.choice(intervals[1:])
@@ -219,11 +220,19 @@ def _called_anew(tune: Tune, composer_too: bool, rng: random.Random) -> Tune:
     return dataclasses.replace(tune, composer=titles.name(rng)) if composer_too else tune
 
 
-def _metered_anew(tune: Tune) -> Tune:
-    """The tune with every meter that can be written in two ways written in the other one."""
+def _metered_anew(tune: Tune, rng: random.Random) -> Tune:
+    """The tune in another meter that its bars fill, half the time in notes twice as long.
+
+    So the meter has to be read: from the notes alone it does not follow.
+    """
+    if rng.random() < 0.5:
+        tune = augmented(tune) or tune
+    others = {
+        own: rng.choice([w for w in _OF_A_WHOLE_NOTE if w != own]) for own in _OF_A_WHOLE_NOTE
+    }
 
     def other(meter: Meter) -> Meter:
-        return Meter(_OTHER_WAY.get(meter.text, meter.text))
+        return Meter(others.get(meter.text, meter.text))
 
     bars = tuple(
         dataclasses.replace(
