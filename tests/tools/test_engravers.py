@@ -140,7 +140,7 @@ def test_lilypond_is_told_every_accidental_beam_and_bar_line():
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Two test pages, of which one has nothing that fits, and a training page."""
+    """Two test pages, of which one has nothing that fits, a training and a validation page."""
     long = TUNE.replace("Exile", "Exile " * 30)
     pages = [
         Page(
@@ -149,10 +149,14 @@ def dataset(tmp_path):
             {"abc": text, "staff_spacing": 5.0, "text_font": "DejaVu Serif", "region": "Europe"},
             b"known",
         )
-        for n, text in enumerate((TUNE, long, TUNE))
+        for n, text in enumerate((TUNE, long, TUNE, TUNE))
     ]  # fmt: skip
     splits = {}
-    for split, records in (("extraction_test", pages[:2]), ("extraction_train", pages[2:])):
+    for split, records in (
+        ("extraction_test", pages[:2]),
+        ("extraction_train", pages[2:3]),
+        ("extraction_validation", pages[3:]),
+    ):
         path = layout.shard_path(tmp_path / "old", split, 0, 1)
         path.parent.mkdir(exist_ok=True)
         splits[split] = ([len(records)], writer.write_shard(path, map(layout.encode, records)))
@@ -175,6 +179,15 @@ def test_the_new_dataset_has_the_old_questions_about_other_pictures(dataset, tmp
     assert list(PageReader(out, ["extraction_train"])) == list(
         PageReader(dataset, ["extraction_train"])
     )
+
+
+@pytest.mark.skipif(not PROGRAMS["abcm2ps"], reason="abcm2ps is not installed")
+def test_what_weights_are_chosen_by_is_drawn_too(dataset, tmp_path):
+    out = tmp_path / "new"
+    arguments = ["--data", str(dataset), "--engraver", "abcm2ps", "--split", "validation"]
+    assert command.main([*arguments, "--out", str(out)]) == 0
+    assert split_sizes(out) == {"extraction_validation": 1, "extraction_train": 1}
+    assert [page.id for page in PageReader(out, ["extraction_validation"])] == ["3/0/extraction"]
 
 
 @pytest.mark.parametrize(

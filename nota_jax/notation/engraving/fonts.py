@@ -23,6 +23,8 @@ TEST_MUSIC_FONT = "Petaluma"  # never drawn for training: the style-shift test
 TEXT_FONTS = ("DejaVu Serif", "DejaVu Sans", "Source Serif Pro", "Source Sans Pro", "Caladea")
 TEST_TEXT_FONT = "Lato"  # as above
 LOOK_TEXT_FONTS = (*TEXT_FONTS, "STIXGeneral", "cmr10")  # of pages with a look of their own
+# That write a look's meter: ten figures and a C are less than a text, and their shapes matter more.
+FIGURE_FONTS = (*LOOK_TEXT_FONTS, "DejaVu Sans Mono", "cmb10", "cmss10", "cmtt10", "cmti10")
 
 REGULAR, BOLD, ITALIC = range(3)  # a family's files, and the `weight` of a text
 
@@ -46,6 +48,11 @@ _FILES = {
     "STIXGeneral": ("matplotlib", "mpl-data/fonts/ttf",
              ("STIXGeneral.ttf", "STIXGeneralBol.ttf", "STIXGeneralItalic.ttf")),
     "cmr10": ("matplotlib", "mpl-data/fonts/ttf", ("cmr10.ttf", "cmr10.ttf", "cmr10.ttf")),
+    "DejaVu Sans Mono": ("matplotlib", "mpl-data/fonts/ttf",
+                         ("DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf",
+                          "DejaVuSansMono-Oblique.ttf")),
+    **{name: ("matplotlib", "mpl-data/fonts/ttf", (f"{name}.ttf",) * 3)
+       for name in ("cmb10", "cmss10", "cmtt10", "cmti10")},
     "Lato": ("font_lato", "files", ("Lato-Regular.ttf", "Lato-Bold.ttf", "Lato-Italic.ttf")),
 }  # fmt: skip
 

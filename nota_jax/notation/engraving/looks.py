@@ -9,19 +9,22 @@ with the page.
 from __future__ import annotations
 
 import functools
+import math
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fontTools.pens.boundsPen import BoundsPen
+from fontTools.pens.filterPen import FilterPen
 from fontTools.pens.svgPathPen import SVGPathPen
 from fontTools.pens.transformPen import TransformPen
+from fontTools.svgLib.path import parse_path
 
 from nota_jax.notation.engraving.fonts import (
     BOLD,
+    FIGURE_FONTS,
     ITALIC,
-    LOOK_TEXT_FONTS,
     REGULAR,
     opened,
     text_font,
@@ -56,6 +59,7 @@ _KINDS = {
 _STRETCH = {"head": 0.07, "flag": 0.12, "rest": 0.12, "accidental": 0.15, "clef": 0.1,
             "meter": 0.15}  # fmt: skip
 _FACES = (REGULAR, BOLD, BOLD, ITALIC)  # of a meter's figures: mostly bold in print
+_BEND = 0.03  # of an em, which is four spaces
 _CUT = 0.35 * UNITS_PER_EM  # half of the height of the line through a cut C
 _GLYPH = re.compile(r'<g id="([0-9A-F]{4})-([^"]*)"><path transform="scale\(1,-1\)" d="([^"]*)"/>')
 _LINE = re.compile(
@@ -76,6 +80,9 @@ class Look:
     shapes: kind of glyph → (stretch in x, stretch in y, slant).
     figures: text font that writes the meter, and which of its files; None for the music font.
     figure_height: factor of two staff spaces, that these figures are high.
+    figure_ink: as `ink`, beyond it, around a meter's figures.
+    hand: how far a meter's figures bend in x and in y, in ems, and where their waves begin: no
+      two hands write a 4 alike, and no two music fonts draw it alike.
     """
 
     options: Mapping[str, float]
@@ -88,6 +95,8 @@ class Look:
     shapes: Mapping[str, tuple[float, float, float]]
     figures: tuple[str, int] | None
     figure_height: float
+    figure_ink: float
+    hand: tuple[float, float, float, float]
 
 
 @functools.lru_cache(maxsize=64)
@@ -116,8 +125,15 @@ def look_of(seed: int) -> Look:
             )
             for kind, most in _STRETCH.items()
         },
-        figures=(rng.choice(LOOK_TEXT_FONTS), rng.choice(_FACES)) if rng.random() < 0.6 else None,
+        figures=(rng.choice(FIGURE_FONTS), rng.choice(_FACES)) if rng.random() < 0.6 else None,
         figure_height=rng.uniform(0.85, 1.15),
+        figure_ink=rng.choice((0, 0, 10, 20)),
+        hand=(
+            rng.uniform(0, _BEND),
+            rng.uniform(0, _BEND),
+            rng.uniform(0, math.tau),
+            rng.uniform(0, math.tau),
+        ),
     )
 
 
@@ -147,6 +163,8 @@ def _glyph(look: Look, music_font: str, match: re.Match[str]) -> str:
     if kind == "meter" and look.figures and (figure := _FIGURES.get(code)):
         path, width = _figure(*look.figures, figure, look.figure_height)
         transform += f" translate({(left + right - width) / 2:.1f},0)"
+    if kind == "meter":
+        path = _bent(path, look.hand)
     # Stretched around what holds the glyph in its place: a flag's stem, the middle of all others;
     # upwards around the baseline, which is a clef's and an accidental's own line.
     x = left if kind == "flag" else (left + right) / 2
@@ -154,8 +172,45 @@ def _glyph(look: Look, music_font: str, match: re.Match[str]) -> str:
     stretch = (
         f"translate({x:.1f},0) matrix({sx:.3f},0,{-slant:.3f},{sy:.3f},0,0) translate({-x:.1f},0)"
     )
-    stroke = f' stroke="#000" stroke-width="{look.ink:g}"' if look.ink else ""
+    ink = look.ink + (look.figure_ink if kind == "meter" else 0)
+    stroke = f' stroke="#000" stroke-width="{ink:g}"' if ink else ""
     return f'<g id="{code}-{rest}"><path transform="{stretch} {transform}"{stroke} d="{path}"/>'
+
+
+def _bent(path: str, hand: tuple[float, float, float, float]) -> str:
+    """The path along two waves, of two spaces each, around its own place."""
+    in_x, in_y, begin_x, begin_y = hand
+
+    def moved(x: float, y: float) -> tuple[float, float]:
+        wave = math.tau / _FIGURE_HEIGHT
+        return (
+            x + in_x * UNITS_PER_EM * math.sin(wave * y + begin_x),
+            y + in_y * UNITS_PER_EM * math.sin(wave * x + begin_y),
+        )
+
+    pen = SVGPathPen(None, ntos=lambda value: f"{value:.1f}")
+    parse_path(path, _Moving(pen, moved))
+    return pen.getCommands()
+
+
+class _Moving(FilterPen):
+    """Draws with every point, and every point between, where `moved` says."""
+
+    def __init__(self, pen: SVGPathPen, moved: Callable[[float, float], tuple[float, float]]):
+        super().__init__(pen)
+        self._moved = moved
+
+    def moveTo(self, pt):
+        super().moveTo(self._moved(*pt))
+
+    def lineTo(self, pt):
+        super().lineTo(self._moved(*pt))
+
+    def curveTo(self, *points):
+        super().curveTo(*(self._moved(*p) for p in points))
+
+    def qCurveTo(self, *points):
+        super().qCurveTo(*(p and self._moved(*p) for p in points))
 
 
 @functools.cache

@@ -1,10 +1,11 @@
-"""The test pages of a dataset, engraved by another program.
+"""The held-out pages of a dataset, engraved by another program.
 
     python -m nota_jax.tools.engravers --data data/small --engraver abcm2ps --out data/small-abcm2ps
 
-Every page of the split `extraction_test` is drawn again with the same line breaks, staff size and
-text font, as a dataset of the same layout: what differs between the two splits is the engraving.
-Tunes that the program does not draw, or not on one page, are left out and counted.
+Every page of the split `extraction_test` (with `--split validation`, of that one: to choose by) is
+drawn again with the same line breaks, staff size and text font, as a dataset of the same layout:
+what differs between the two splits is the engraving.  Tunes that the program does not draw, or not
+on one page, are left out and counted.
 
     python -m nota_jax.main … --mode=evaluate --config.data.dir=data/small-abcm2ps
         --config.data.tasks="('extraction',)" --config.eval.split=test
@@ -39,7 +40,7 @@ from nota_jax.tools.engravers.abcm2ps import Abcm2ps
 from nota_jax.tools.engravers.drawing import Engraver, Wish, pages
 from nota_jax.tools.engravers.lilypond import Lilypond
 
-SPLIT, TRAINING = "extraction_test", "extraction_train"
+TRAINING = "extraction_train"
 ENGRAVERS: dict[str, Callable[[], Engraver]] = {
     "abcm2ps": Abcm2ps, "abcjs": Abcjs, "lilypond": Lilypond,
 }  # fmt: skip
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="a dataset of nota_jax.data.build")
     parser.add_argument("--engraver", choices=ENGRAVERS, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the new dataset")
+    parser.add_argument("--split", choices=("test", "validation"), default="test")
     parser.add_argument("--limit", type=int, default=0, help="tunes; 0 for all")
     given = parser.parse_args(argv)
     return exit_status(lambda: run(given))
@@ -61,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(given: argparse.Namespace) -> None:
     engraver = ENGRAVERS[given.engraver]()
     name = f"{engraver.name} {engraver.version()}"
-    originals = {page.id: page for page in PageReader(given.data, [SPLIT])}
+    split = f"extraction_{given.split}"
+    originals = {page.id: page for page in PageReader(given.data, [split])}
     if given.limit:
         originals = dict(list(originals.items())[: given.limit])
     start = time.monotonic()
@@ -74,7 +77,8 @@ def run(given: argparse.Namespace) -> None:
                 reasons[result] += 1
             else:
                 redrawn.append(_redrawn(page, *result, name))
-        write(folder, given.data, redrawn, f"The test tunes of {given.data}, engraved by {name}.")
+        of = f"The {given.split} tunes of {given.data}, engraved by {name}."
+        write(folder, given.data, split, redrawn, of)
     seconds = time.monotonic() - start
     print(
         f"{len(redrawn)} of {len(originals)} tunes drawn by {name} in {seconds:.0f} s: {given.out}"
@@ -107,12 +111,12 @@ def _redrawn(page: Page, png: bytes, spacing: float, engraver: str) -> Page:
     )
 
 
-def write(folder: Path, data: Path, redrawn: Sequence[Page], description: str) -> None:
-    """The dataset: the pages as `extraction_test`, and the old training pages as they are, because
-    an evaluation compares with the majority of their answers."""
+def write(folder: Path, data: Path, split: str, redrawn: Sequence[Page], description: str) -> None:
+    """The dataset: the pages as `split`, and the old training pages as they are, because an
+    evaluation compares with the majority of their answers."""
     records = list(map(layout.encode, redrawn))
-    path = layout.shard_path(folder, SPLIT, 0, 1)
-    written = {SPLIT: ([len(records)], writer.write_shard(path, records))} if records else {}
+    path = layout.shard_path(folder, split, 0, 1)
+    written = {split: ([len(records)], writer.write_shard(path, records))} if records else {}
     if found := splits_of(data).get(TRAINING):
         training = found.info
         for source in map(Path, training.filepaths):
