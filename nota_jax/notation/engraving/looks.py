@@ -194,7 +194,7 @@ def _bent(path: str, hand: tuple[float, float, float, float]) -> str:
 
 
 class _Moving(FilterPen):
-    """Draws with every point, and every point between, where `moved` says."""
+    """Draws with every point where `moved` says; lines and curves go between them as before."""
 
     def __init__(self, pen: SVGPathPen, moved: Callable[[float, float], tuple[float, float]]):
         super().__init__(pen)

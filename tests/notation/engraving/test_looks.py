@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 from fontTools.pens.boundsPen import BoundsPen
+from fontTools.pens.recordingPen import RecordingPen
 from fontTools.svgLib.path import parse_path
 from PIL import Image
 
@@ -19,7 +20,7 @@ from nota_jax.notation.engraving.fonts import (
 )
 from nota_jax.notation.engraving.glyphs import UNITS_PER_EM
 from nota_jax.notation.engraving.layout import Style, engrave
-from nota_jax.notation.engraving.looks import _figure, look_of
+from nota_jax.notation.engraving.looks import _BEND, _bent, _figure, look_of
 
 TEXT = """X:1
 T:Byrne's Hornpipe
@@ -83,6 +84,21 @@ def test_a_text_fonts_figures_stand_where_the_music_fonts_do(family, face, figur
     assert (bottom, top) == pytest.approx((-half * spaces, half * spaces), abs=1)
     if figure == "C|":
         assert _figure(family, face, "C", 1.1)[1] == width
+
+
+def points(path: str) -> np.ndarray:
+    pen = RecordingPen()
+    parse_path(path, pen)
+    return np.array([point for _, drawn in pen.value for point in drawn])
+
+
+@pytest.mark.parametrize("figure", ["4", "8", "C|"])
+def test_a_hand_bends_figures_as_far_as_it_may(figure):
+    path, _ = _figure("cmr10", 0, figure, 1.0)
+    most = _BEND * UNITS_PER_EM
+    off = [points(_bent(path, look_of(seed).hand)) - points(path) for seed in range(50)]
+    assert 0.9 * most < np.abs(off).max() < 1.01 * most
+    assert np.array_equal(points(_bent(path, (0, 0, 1, 2))), points(path))
 
 
 def test_a_look_with_air_takes_more_of_the_page():
