@@ -18,7 +18,7 @@ _QUARTER = Fraction(1, 4)
 def augmented(tune: Tune) -> Tune | None:
     """The tune with every duration doubled; None where a note would be longer than `LONGEST` or a
     meter's beat a breve (4/1)."""
-    meters = [tune.meter, *(i for bar in tune.bars for i in bar.items if isinstance(i, Meter))]
+    meters = [tune.meter, *(item for item in tune.items if isinstance(item, Meter))]
     if any(meter.text.endswith("/1") for meter in meters):
         return None
     if any(2 * event.duration > LONGEST for event in tune.events if not event.bar_rest):

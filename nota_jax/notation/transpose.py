@@ -12,7 +12,18 @@ from dataclasses import dataclass
 
 from nota_jax.errors import UserError
 from nota_jax.notation import chords
-from nota_jax.notation.tune import SEMITONES, STEPS, Bar, Event, Grace, Item, Key, Note, Tune
+from nota_jax.notation.tune import (
+    SEMITONES,
+    STEPS,
+    Bar,
+    Event,
+    Grace,
+    Item,
+    Key,
+    Note,
+    Tune,
+    with_items,
+)
 
 # Signatures that `transpositions` offers, and those that can be drawn at all.
 USUAL_FIFTHS, MOST_FIFTHS = 5, 7
@@ -57,14 +68,8 @@ def transpose(tune: Tune, interval: Interval) -> Tune:
     than two, and where `K:none` leaves no signature or a chord symbol no names to move (by octaves
     such tunes move all the same).
     """
-    return dataclasses.replace(
-        tune,
-        key=_move_key(tune.key, interval),
-        bars=tuple(
-            dataclasses.replace(bar, items=tuple(_move_item(item, interval) for item in bar.items))
-            for bar in tune.bars
-        ),
-    )
+    moved = dataclasses.replace(tune, key=_move_key(tune.key, interval))
+    return with_items(moved, lambda item: _move_item(item, interval))
 
 
 def transpositions(tune: Tune) -> tuple[Interval, ...]:
@@ -79,7 +84,7 @@ def transpositions(tune: Tune) -> tuple[Interval, ...]:
     notes = list(_notes(digest))
     if not notes:
         return (UNISON,)
-    keys = [tune.key, *(item for item in _items(digest) if isinstance(item, Key))]
+    keys = [tune.key, *(item for item in digest.items if isinstance(item, Key))]
     lowest = min(note.diatonic for note in notes)
     highest = max(note.diatonic for note in notes)
     middle = _middle_line(tune.key.clef)
@@ -106,7 +111,7 @@ def transpositions(tune: Tune) -> tuple[Interval, ...]:
 
 def _digest(tune: Tune) -> Tune:
     """One bar with everything of the tune that an interval moves, each kind once."""
-    keys = dict.fromkeys(item for item in _items(tune) if isinstance(item, Key))
+    keys = dict.fromkeys(item for item in tune.items if isinstance(item, Key))
     heads = dict.fromkeys(dataclasses.replace(note, tie=False) for note in _notes(tune))
     symbols = dict.fromkeys(event.chord_symbol for event in tune.events)
     events = [Event(tuple(heads)), *(Event(chord_symbol=symbol) for symbol in symbols)]
@@ -180,10 +185,6 @@ def _move_name(step: str, alter: int, interval: Interval) -> tuple[str, int]:
     """A note name without octave, as step and alteration."""
     note = _move_note(Note(step, 4, alter), interval)
     return note.step, note.alter
-
-
-def _items(tune: Tune) -> Iterator[Item]:
-    return (item for bar in tune.bars for item in bar.items)
 
 
 def _notes(tune: Tune) -> Iterator[Note]:

@@ -9,7 +9,7 @@ asked to read the drawing.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -221,6 +221,10 @@ class Tune:
         return self.titles[0] if self.titles else ""
 
     @property
+    def items(self) -> Iterator[Item]:
+        return (item for bar in self.bars for item in bar.items)
+
+    @property
     def events(self) -> Iterator[Event]:
         return (event for bar in self.bars for event in bar.events)
 
@@ -228,6 +232,15 @@ class Tune:
     def line_breaks(self) -> tuple[int, ...]:
         """Indices of the bars that end a system."""
         return tuple(i for i, bar in enumerate(self.bars) if bar.line_break)
+
+
+def with_items(tune: Tune, change: Callable[[Item], Item]) -> Tune:
+    """The tune with what `change` makes of everything that its bars hold."""
+    bars = (
+        dataclasses.replace(bar, items=tuple(change(item) for item in bar.items))
+        for bar in tune.bars
+    )
+    return dataclasses.replace(tune, bars=tuple(bars))
 
 
 def with_line_breaks(tune: Tune, breaks: tuple[int, ...] | set[int]) -> Tune:

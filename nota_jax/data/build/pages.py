@@ -42,7 +42,7 @@ from nota_jax.notation.engraving.layout import Picture, Style
 from nota_jax.notation.theory.facts import facts
 from nota_jax.notation.theory.melody import melody_hash
 from nota_jax.notation.transpose import UNISON, transpose, transpositions
-from nota_jax.notation.tune import Meter, Tune
+from nota_jax.notation.tune import Meter, Tune, with_items
 
 MOST_HIGHLIGHTED_BARS = 4
 # The wished staff spacing varies by these factors; the engraver shrinks it where a tune needs.
@@ -234,13 +234,8 @@ def _metered_anew(tune: Tune, rng: random.Random) -> Tune:
     def other(meter: Meter) -> Meter:
         return Meter(others.get(meter.text, meter.text))
 
-    bars = tuple(
-        dataclasses.replace(
-            bar, items=tuple(other(i) if isinstance(i, Meter) else i for i in bar.items)
-        )
-        for bar in tune.bars
-    )
-    return dataclasses.replace(tune, meter=other(tune.meter), bars=bars)
+    changed = with_items(tune, lambda item: other(item) if isinstance(item, Meter) else item)
+    return dataclasses.replace(changed, meter=other(tune.meter))
 
 
 def _whole_bars(tune: Tune, first: int, last: int) -> tuple[int, int]:
